@@ -1,0 +1,46 @@
+# Everything runs from .venv in this checkout. Every target sets up what it needs first.
+PYTHON ?= python3
+BIN := .venv/bin
+NATIVE := $(wildcard native/*) pyproject.toml
+
+.PHONY: install demo test test-slow bench lint format clean
+
+install: .venv/.built
+
+.venv/.deps: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt \
+		"scikit-build-core>=0.11" "nanobind>=2.4" "cmake>=3.24" "ninja>=1.11"
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation \
+		--editable ".[torch,demo,dev]"
+	touch $@
+
+# Python sources are used in place; only native code needs a build.
+.venv/.built: .venv/.deps $(NATIVE)
+	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
+	touch $@
+
+demo: install
+	$(BIN)/carls demo digits --plot out/digits.png --json out/digits.json
+
+test: install
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow
+
+bench: install
+	$(BIN)/carls bench lookup --json out/bench-lookup.json
+	$(BIN)/carls bench push --json out/bench-push.json
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build out

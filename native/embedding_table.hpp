@@ -1,0 +1,294 @@
+// EmbeddingTable: rows of float32 values with an optimizer's state beside them.
+#pragma once
+
+#include <cstring>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "initializer.hpp"
+#include "optimizer.hpp"
+#include "row_store.hpp"
+#include "stamp.hpp"
+
+namespace carls {
+
+class EmbeddingTable {
+public:
+    EmbeddingTable(uint32_t dim, const Initializer &initializer, const Optimizer &optimizer)
+        : dim_(dim), initializer_(initializer), optimizer_(optimizer),
+          store_((dim + optimizer.state_floats(dim)) * static_cast<uint32_t>(sizeof(float))) {}
+
+    RowStore &store() { return store_; }
+    uint32_t dim() const { return dim_; }
+
+    // Copies the rows of n keys to values (n, dim) and meta (n); zeros where there is none.
+    template <class Keys>
+    void lookup(const Keys &keys, size_t n, const AgeBound &bound, uint64_t now, float *values, RowMeta *meta) {
+        const BatchPlan plan(keys, n);
+        read(keys, plan, [&](uint32_t i, const RowHeader *row) {
+            if (row != nullptr) {
+                copy(row, i, bound, now, values, meta);
+                return;
+            }
+            std::memset(values + size_t{i} * dim_, 0, dim_ * sizeof(float));
+            meta[i] = absent();
+        });
+    }
+
+    // As lookup, but counts, and makes rows for keys that have none. Throws TableFull (nothing
+    // was changed) or std::bad_alloc.
+    template <class Keys>
+    void lookup_or_create(const Keys &keys, size_t n, const AgeBound &bound, uint64_t now, float *values,
+                          RowMeta *meta) {
+        const BatchPlan plan(keys, n);
+        store_.check_room(plan);
+        std::vector<uint32_t> missing;
+        read(keys, plan, [&](uint32_t i, RowHeader *row) {
+            if (row == nullptr) {
+                missing.push_back(i);
+                return;
+            }
+            row->count.fetch_add(1, std::memory_order_relaxed);
+            copy(row, i, bound, now, values, meta);
+        });
+        // The missing positions come in the order of their stripes.
+        for (size_t from = 0, to = 0; from < missing.size(); from = to) {
+            const uint32_t s = BatchPlan::stripe_of(plan.hashes[missing[from]]);
+            while (to < missing.size() && BatchPlan::stripe_of(plan.hashes[missing[to]]) == s) ++to;
+            const RowStore::WriteGuard guard(store_, s);
+            Marks created(to - from);
+            for (size_t k = from; k < to; ++k) {
+                // Another call, or this one for an equal key, may have made the row meanwhile.
+                const uint32_t i = missing[k];
+                uint32_t number = store_.find(s, plan.hashes[i], keys, i);
+                if (number == RowStore::kNone) {
+                    number = add(keys, plan.hashes[i], s, i, now);
+                    created.set(store_.row(s, number));
+                }
+                RowHeader *row = store_.row(s, number);
+                row->count.fetch_add(1, std::memory_order_relaxed);
+                copy(row, i, bound, now, values, meta);
+                if (row->mark == kMarked) {
+                    meta[i].created = 1;
+                    meta[i].fresh = 0;
+                }
+            }
+        }
+    }
+
+    // Sets rows to values (n, dim), in the batch's order where keys repeat; optimizer state stays.
+    template <class Keys>
+    void assign(const Keys &keys, size_t n, const float *values, const Stamp &stamp) {
+        write(keys, n, stamp, [&](RowHeader *row, uint32_t i) {
+            std::memcpy(value(row), values + size_t{i} * dim_, dim_ * sizeof(float));
+            stamp.put_on(row);
+        });
+    }
+
+    // Applies gradients (n, dim); those of equal keys are summed first, in the batch's order.
+    template <class Keys>
+    void push(const Keys &keys, size_t n, const float *gradients, const Stamp &stamp) {
+        struct Total {
+            const float *gradient;  // of the first position
+            float *sum;             // of all positions, where there are several
+        };
+        std::vector<RowHeader *> rows;
+        std::vector<Total> totals;
+        std::vector<std::vector<float>> sums;
+        const BatchPlan plan(keys, n);
+        store_.check_room(plan);
+        store_.prefetch_slots(plan);
+        for (uint32_t s = 0; s < kStripes; ++s) {
+            if (plan.size(s) == 0) continue;
+            const RowStore::WriteGuard guard(store_, s);
+            rows.clear();
+            totals.clear();
+            sums.clear();
+            find_or_add(keys, plan, s, stamp.now, rows);
+            Marks marks(plan.size(s));
+            // While duplicates are summed, a marked row's time of write, which is about to change
+            // anyway, tells where its total is.
+            for (uint32_t k = 0; k < plan.size(s); ++k) {
+                RowHeader *row = rows[k];
+                const float *gradient = gradients + size_t{plan.positions(s)[k]} * dim_;
+                if (row->mark == kLive) {
+                    marks.set(row);
+                    row->written = static_cast<uint32_t>(totals.size());
+                    totals.push_back({gradient, nullptr});
+                    continue;
+                }
+                Total &total = totals[row->written];
+                if (total.sum == nullptr) {
+                    sums.emplace_back(total.gradient, total.gradient + dim_);
+                    total.sum = sums.back().data();
+                }
+                add_to(total.sum, gradient, dim_);
+            }
+            for (size_t k = 0; k < totals.size(); ++k) {
+                RowHeader *row = marks.rows[k];
+                const Total &total = totals[k];
+                optimizer_.apply(value(row), state(row), total.sum != nullptr ? total.sum : total.gradient, dim_);
+                stamp.put_on(row);
+            }
+        }
+    }
+
+    template <class Keys>
+    void erase(const Keys &keys, size_t n, uint8_t *found) {
+        store_.erase(keys, n, found, [](uint32_t, RowHeader *) {});
+    }
+
+private:
+    static constexpr uint32_t kAhead = 12;       // rows being fetched at once
+    static constexpr uint32_t kSlotsAhead = 32;  // index slots being fetched at once
+
+    // Rows marked by a writer; the marks go before the writer leaves the stripe.
+    struct Marks {
+        std::vector<RowHeader *> rows;
+
+        explicit Marks(size_t most) { rows.reserve(most); }
+        ~Marks() {
+            for (RowHeader *row : rows) row->mark = kLive;
+        }
+        Marks(const Marks &) = delete;
+        Marks &operator=(const Marks &) = delete;
+        void set(RowHeader *row) {
+            row->mark = kMarked;
+            rows.push_back(row);
+        }
+    };
+
+    static float *value(RowHeader *row) { return reinterpret_cast<float *>(row + 1); }
+    static const float *value(const RowHeader *row) { return reinterpret_cast<const float *>(row + 1); }
+    float *state(RowHeader *row) const { return value(row) + dim_; }
+
+    static bool owned(const std::vector<std::vector<float>> &sums, const float *total) {
+        for (const std::vector<float> &sum : sums) {
+            if (sum.data() == total) return true;
+        }
+        return false;
+    }
+
+    void copy(const RowHeader *row, uint32_t i, const AgeBound &bound, uint64_t now, float *values, RowMeta *meta) {
+        std::memcpy(values + size_t{i} * dim_, value(row), dim_ * sizeof(float));
+        meta[i] = describe(row, now, bound);
+    }
+
+    void fetch(const RowHeader *row, uint32_t bytes) const {
+        const char *p = reinterpret_cast<const char *>(row);
+        for (uint32_t at = 0; at < bytes && at < 1024; at += 64) __builtin_prefetch(p + at);
+    }
+
+    // Up to kAhead positions of one stripe, whose lock is held while their rows are fetched.
+    struct Block {
+        uint32_t stripe = kStripes, from = 0, count = 0;
+        RowHeader *guesses[kAhead];
+    };
+
+    // Calls visit(position, row or nullptr) for all keys, stripe by stripe. While the rows of one
+    // block are copied, those of the next are on their way from memory. Readers hold at most two
+    // stripes, taken in ascending order, and writers one, so that nobody waits in a circle.
+    template <class Keys, class Visit>
+    void read(const Keys &keys, const BatchPlan &plan, Visit visit) {
+        store_.prefetch_slots(plan, 0, kSlotsAhead);
+        std::optional<RowStore::ReadGuard> held, next_held;
+        Block blocks[2];
+        Block *block = &blocks[0], *next = &blocks[1];
+        uint32_t at = 0;
+        fetch_block(plan, at, *block, held);
+        while (block->count != 0) {
+            next->stripe = block->stripe;
+            fetch_block(plan, at, *next, next_held);
+            for (uint32_t k = 0; k < block->count; ++k) {
+                const uint32_t i = plan.order[block->from + k];
+                RowHeader *row = block->guesses[k];
+                if (row != nullptr && !keys.equals(row->key, i, store_.arena())) {
+                    const uint32_t number = store_.find(block->stripe, plan.hashes[i], keys, i);
+                    row = number == RowStore::kNone ? nullptr : store_.row(block->stripe, number);
+                }
+                visit(i, row);
+            }
+            if (next->stripe != block->stripe) {
+                held.reset();
+                if (next_held) {
+                    held.emplace(std::move(*next_held));
+                    next_held.reset();
+                }
+            }
+            std::swap(block, next);
+        }
+    }
+
+    // Fills the block that starts at `at`; locks its stripe unless it is the one before.
+    void fetch_block(const BatchPlan &plan, uint32_t &at, Block &block, std::optional<RowStore::ReadGuard> &held) {
+        const uint32_t n = static_cast<uint32_t>(plan.order.size());
+        block.count = 0;
+        if (at == n) {
+            block.stripe = kStripes;
+            return;
+        }
+        const uint32_t s = BatchPlan::stripe_of(plan.hashes[plan.order[at]]);
+        if (s != block.stripe) held.emplace(store_, s);
+        block.stripe = s;
+        block.from = at;
+        block.count = std::min(kAhead, plan.begin[s + 1] - at);
+        store_.prefetch_slots(plan, at + kSlotsAhead, block.count);
+        at += block.count;
+        const uint32_t bytes = static_cast<uint32_t>(sizeof(RowHeader) + dim_ * sizeof(float));
+        for (uint32_t k = 0; k < block.count; ++k) {
+            const uint32_t number = store_.guess(s, plan.hashes[plan.order[block.from + k]]);
+            block.guesses[k] = number == RowStore::kNone ? nullptr : store_.row(s, number);
+            if (block.guesses[k] != nullptr) fetch(block.guesses[k], bytes);
+        }
+    }
+
+    template <class Keys>
+    uint32_t add(const Keys &keys, uint64_t hash, uint32_t s, uint32_t i, uint64_t now) {
+        const uint32_t number = store_.insert(s, hash, keys, i);
+        RowHeader *row = store_.row(s, number);
+        row->set_written_at(now);
+        initializer_.fill(keys.initializer_key(i, hash), value(row), dim_);
+        optimizer_.start(state(row), dim_);
+        return number;
+    }
+
+    template <class Keys>
+    void find_or_add(const Keys &keys, const BatchPlan &plan, uint32_t s, uint64_t now,
+                     std::vector<RowHeader *> &rows) {
+        const uint32_t bytes =
+            static_cast<uint32_t>(sizeof(RowHeader) + (dim_ + optimizer_.state_floats(dim_)) * sizeof(float));
+        for (uint32_t k = 0; k < plan.size(s); ++k) {
+            const uint32_t number = store_.guess(s, plan.hashes[plan.positions(s)[k]]);
+            if (number != RowStore::kNone) fetch(store_.row(s, number), bytes);
+        }
+        for (uint32_t k = 0; k < plan.size(s); ++k) {
+            const uint32_t i = plan.positions(s)[k];
+            uint32_t number = store_.find(s, plan.hashes[i], keys, i);
+            if (number == RowStore::kNone) number = add(keys, plan.hashes[i], s, i, now);
+            rows.push_back(store_.row(s, number));
+        }
+    }
+
+    template <class Keys, class Apply>
+    void write(const Keys &keys, size_t n, const Stamp &stamp, Apply apply) {
+        const BatchPlan plan(keys, n);
+        store_.check_room(plan);
+        store_.prefetch_slots(plan);
+        std::vector<RowHeader *> rows;
+        for (uint32_t s = 0; s < kStripes; ++s) {
+            if (plan.size(s) == 0) continue;
+            const RowStore::WriteGuard guard(store_, s);
+            rows.clear();
+            find_or_add(keys, plan, s, stamp.now, rows);
+            for (uint32_t k = 0; k < rows.size(); ++k) apply(rows[k], plan.positions(s)[k]);
+        }
+    }
+
+    const uint32_t dim_;
+    const Initializer initializer_;
+    const Optimizer optimizer_;
+    RowStore store_;
+};
+
+}  // namespace carls

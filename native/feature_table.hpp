@@ -1,0 +1,223 @@
+// FeatureTable: rows of typed columns; lists lie in blocks beside the row.
+#pragma once
+
+#include <cstring>
+#include <vector>
+
+#include "row_store.hpp"
+#include "stamp.hpp"
+
+namespace carls {
+
+// Fixed: `width` bytes in the row. List: elements of `width` bytes each. Strings: byte strings.
+struct Column {
+    enum class Kind { Fixed, List, Strings };
+
+    Kind kind;
+    uint32_t width;
+    uint32_t at = 0;  // place in the row's payload
+
+    uint32_t bytes_in_row() const { return kind == Kind::Fixed ? width : 8; }
+};
+
+// One column of a batch that is written, in Arrow's layout: row i of a list column has the
+// elements offsets[i] to offsets[i + 1]; of Strings, element j has the bytes ends[j] to ends[j + 1].
+struct ColumnInput {
+    const uint8_t *values;
+    const int32_t *offsets = nullptr;
+    const int32_t *ends = nullptr;
+};
+
+// One column of a batch that was read, in the same layout.
+struct ColumnOutput {
+    std::vector<uint8_t> values;
+    std::vector<int32_t> offsets, ends;
+};
+
+// More than 2 GiB of lists in one batch.
+struct BatchTooLarge : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+class FeatureTable {
+public:
+    explicit FeatureTable(std::vector<Column> columns)
+        : columns_(place(std::move(columns))), store_(payload_bytes(columns_)) {}
+
+    RowStore &store() { return store_; }
+    const std::vector<Column> &columns() const { return columns_; }
+
+    template <class Keys>
+    void assign(const Keys &keys, size_t n, const std::vector<ColumnInput> &inputs, const Stamp &stamp) {
+        const BatchPlan plan(keys, n);
+        store_.check_room(plan);
+        for (uint32_t s = 0; s < kStripes; ++s) {
+            if (plan.size(s) == 0) continue;
+            const RowStore::WriteGuard guard(store_, s);
+            for (uint32_t k = 0; k < plan.size(s); ++k) {
+                const uint32_t i = plan.positions(s)[k];
+                uint32_t number = store_.find(s, plan.hashes[i], keys, i);
+                if (number == RowStore::kNone) {
+                    number = store_.insert(s, plan.hashes[i], keys, i);
+                    for (const Column &column : columns_) {
+                        std::memset(field(store_.row(s, number), column), 0, column.bytes_in_row());
+                    }
+                }
+                RowHeader *row = store_.row(s, number);
+                for (size_t c = 0; c < columns_.size(); ++c) set(s, row, columns_[c], inputs[c], i);
+                stamp.put_on(row);
+            }
+        }
+    }
+
+    // Reads the rows of n keys; zeros and empty lists where there is none.
+    template <class Keys>
+    std::vector<ColumnOutput> lookup(const Keys &keys, size_t n, const AgeBound &bound, uint64_t now, RowMeta *meta) {
+        // Rows come stripe by stripe; what they hold is put in the batch's order afterwards.
+        std::vector<std::vector<uint8_t>> pools(columns_.size());
+        std::vector<std::vector<Block>> blocks(columns_.size(), std::vector<Block>(n));
+        const BatchPlan plan(keys, n);
+        store_.prefetch_slots(plan);
+        for (uint32_t s = 0; s < kStripes; ++s) {
+            if (plan.size(s) == 0) continue;
+            const RowStore::ReadGuard guard(store_, s);
+            for (uint32_t k = 0; k < plan.size(s); ++k) {
+                const uint32_t i = plan.positions(s)[k];
+                const uint32_t number = store_.find(s, plan.hashes[i], keys, i);
+                if (number == RowStore::kNone) {
+                    meta[i] = absent();
+                    continue;
+                }
+                RowHeader *row = store_.row(s, number);
+                meta[i] = describe(row, now, bound);
+                for (size_t c = 0; c < columns_.size(); ++c) blocks[c][i] = get(row, columns_[c], pools[c]);
+            }
+        }
+        std::vector<ColumnOutput> outputs(columns_.size());
+        for (size_t c = 0; c < columns_.size(); ++c) arrange(columns_[c], pools[c], blocks[c], outputs[c]);
+        return outputs;
+    }
+
+    template <class Keys>
+    void erase(const Keys &keys, size_t n, uint8_t *found) {
+        store_.erase(keys, n, found, [this](uint32_t s, RowHeader *row) {
+            for (const Column &column : columns_) drop_block(s, row, column);
+        });
+    }
+
+private:
+    // Bytes of one row's column in a pool, and how many elements they are.
+    struct Block {
+        size_t begin = 0;
+        uint32_t bytes = 0, count = 0;
+    };
+    // In front of a list's bytes. Strings: `count` ends of 4 bytes each, then the characters.
+    struct BlockHeader {
+        uint32_t bytes, count;
+    };
+
+    static std::vector<Column> place(std::vector<Column> columns) {
+        uint32_t at = 0;
+        for (Column &column : columns) {
+            column.at = at;
+            at += (column.bytes_in_row() + 7) & ~7u;
+        }
+        return columns;
+    }
+    static uint32_t payload_bytes(const std::vector<Column> &columns) {
+        return columns.back().at + ((columns.back().bytes_in_row() + 7) & ~7u);
+    }
+    static uint8_t *field(RowHeader *row, const Column &column) { return RowStore::payload(row) + column.at; }
+
+    void drop_block(uint32_t s, RowHeader *row, const Column &column) {
+        if (column.kind == Column::Kind::Fixed) return;
+        uint64_t offset;
+        std::memcpy(&offset, field(row, column), 8);
+        if (offset == 0) return;
+        const uint64_t bytes = sizeof(BlockHeader) + store_.arena().at<BlockHeader>(offset)->bytes;
+        store_.heap(s).release(offset, bytes);
+        std::memset(field(row, column), 0, 8);
+    }
+
+    void set(uint32_t s, RowHeader *row, const Column &column, const ColumnInput &input, uint32_t i) {
+        if (column.kind == Column::Kind::Fixed) {
+            std::memcpy(field(row, column), input.values + size_t{i} * column.width, column.width);
+            return;
+        }
+        const uint32_t first = static_cast<uint32_t>(input.offsets[i]), last = static_cast<uint32_t>(input.offsets[i + 1]);
+        const uint32_t count = last - first;
+        uint64_t offset = 0;
+        if (count != 0) {
+            const bool strings = column.kind == Column::Kind::Strings;
+            const uint32_t begin = strings ? static_cast<uint32_t>(input.ends[first]) : first * column.width;
+            const uint32_t end = strings ? static_cast<uint32_t>(input.ends[last]) : last * column.width;
+            const uint32_t bytes = end - begin + (strings ? 4 * count : 0);
+            offset = store_.heap(s).allocate(sizeof(BlockHeader) + bytes);
+            *store_.arena().at<BlockHeader>(offset) = {bytes, count};
+            uint8_t *to = store_.arena().at(offset) + sizeof(BlockHeader);
+            for (uint32_t j = 0; strings && j < count; ++j, to += 4) {
+                const uint32_t stop = static_cast<uint32_t>(input.ends[first + j + 1]) - begin;
+                std::memcpy(to, &stop, 4);
+            }
+            if (end != begin) std::memcpy(to, input.values + begin, end - begin);
+        }
+        drop_block(s, row, column);
+        std::memcpy(field(row, column), &offset, 8);
+    }
+
+    Block get(RowHeader *row, const Column &column, std::vector<uint8_t> &pool) {
+        Block block;
+        block.begin = pool.size();
+        const uint8_t *from = field(row, column);
+        block.bytes = column.width;
+        block.count = 1;
+        if (column.kind != Column::Kind::Fixed) {
+            uint64_t offset;
+            std::memcpy(&offset, from, 8);
+            if (offset == 0) return Block{};
+            const BlockHeader *header = store_.arena().at<BlockHeader>(offset);
+            block.bytes = header->bytes;
+            block.count = header->count;
+            from = reinterpret_cast<const uint8_t *>(header + 1);
+        }
+        pool.insert(pool.end(), from, from + block.bytes);
+        return block;
+    }
+
+    static void arrange(const Column &column, const std::vector<uint8_t> &pool, const std::vector<Block> &blocks,
+                        ColumnOutput &out) {
+        if (pool.size() > INT32_MAX) {
+            throw BatchTooLarge("the lists of one look-up take " + std::to_string(pool.size()) +
+                                " bytes; expected at most 2 GiB: look up fewer keys at once");
+        }
+        if (column.kind == Column::Kind::Fixed) {
+            out.values.assign(blocks.size() * column.width, 0);
+            for (size_t i = 0; i < blocks.size(); ++i) {
+                if (blocks[i].count == 0) continue;
+                std::memcpy(out.values.data() + i * column.width, pool.data() + blocks[i].begin, column.width);
+            }
+            return;
+        }
+        const bool strings = column.kind == Column::Kind::Strings;
+        out.values.reserve(pool.size());
+        out.offsets.reserve(blocks.size() + 1);
+        out.offsets.push_back(0);
+        if (strings) out.ends.push_back(0);
+        for (const Block &block : blocks) {
+            const uint8_t *from = pool.data() + block.begin, *to = from + block.bytes;
+            const int32_t base = static_cast<int32_t>(out.values.size());
+            for (uint32_t j = 0; strings && j < block.count; ++j, from += 4) {
+                int32_t end;
+                std::memcpy(&end, from, 4);
+                out.ends.push_back(base + end);
+            }
+            out.values.insert(out.values.end(), from, to);
+            out.offsets.push_back(out.offsets.back() + static_cast<int32_t>(block.count));
+        }
+    }
+
+    const std::vector<Column> columns_;
+    RowStore store_;
+};
+
+}  // namespace carls

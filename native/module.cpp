@@ -1,0 +1,309 @@
+// Python's view of the core. Arguments are checked here for what memory safety needs; what they
+// mean is checked in Python, where errors have better words.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+
+#include "arrays.hpp"
+#include "embedding_table.hpp"
+#include "encode.hpp"
+#include "feature_table.hpp"
+
+namespace nb = nanobind;
+using namespace carls;
+
+namespace {
+
+using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using MutableMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Bytes = Vector<uint8_t>;
+using MutableBytes = MutableVector<uint8_t>;
+
+void require(bool holds, const char *expectation) {
+    if (!holds) throw nb::value_error(expectation);
+}
+
+// A batch of keys as Python hands it over: integers, or offsets and data.
+class KeyBatch {
+public:
+    KeyBatch(const std::optional<Vector<int64_t>> &integers, const std::optional<Vector<int32_t>> &offsets,
+             const std::optional<Bytes> &data) {
+        if (integers) {
+            integers_ = IntegerKeys{integers->data()};
+            size_ = integers->shape(0);
+            return;
+        }
+        require(offsets && data && offsets->shape(0) > 0, "expected integers, or offsets and data");
+        const int32_t *at = offsets->data();
+        size_ = offsets->shape(0) - 1;
+        bool ordered = at[0] == 0 && static_cast<size_t>(at[size_]) <= data->shape(0);
+        for (size_t i = 0; i < size_; ++i) ordered &= at[i + 1] >= at[i] && at[i + 1] - at[i] <= 65536;
+        require(ordered, "expected ascending offsets within data, at most 65536 bytes apart");
+        bytes_ = ByteKeys{at, data->data()};
+    }
+
+    size_t size() const { return size_; }
+    bool integers() const { return integers_.has_value(); }
+
+    // Calls work(keys) without the GIL.
+    template <class Work>
+    auto run(Work work) const {
+        const nb::gil_scoped_release release;
+        return integers_ ? work(*integers_) : work(bytes_);
+    }
+
+private:
+    std::optional<IntegerKeys> integers_;
+    ByteKeys bytes_{};
+    size_t size_ = 0;
+};
+
+// A table remembers which of the two kinds of keys its rows have; mixing them would be fatal.
+template <class Table>
+class Keyed {
+public:
+    template <class... Arguments>
+    explicit Keyed(bool integers, Arguments &&...arguments)
+        : table(std::forward<Arguments>(arguments)...), integers_(integers) {}
+
+    void check(const KeyBatch &keys) const {
+        require(keys.integers() == integers_, "expected keys of the table's own type");
+    }
+
+    nb::object erase(const KeyBatch &keys) {
+        check(keys);
+        std::vector<uint8_t> found(keys.size());
+        keys.run([&](const auto &k) { table.erase(k, keys.size(), found.data()); });
+        return to_numpy(std::move(found));
+    }
+
+    // Keys of up to `limit` rows: (integers or offsets, None or data, next cursor or -1).
+    nb::tuple scan(int64_t cursor, uint64_t limit) {
+        require(cursor >= 0, "expected a cursor >= 0");
+        RowStore &store = table.store();
+        std::vector<int64_t> integers;
+        std::vector<int32_t> offsets{0};
+        std::vector<uint8_t> data;
+        int64_t next;
+        {
+            const nb::gil_scoped_release release;
+            next = store.scan(cursor, limit, [&](const RowHeader *row) {
+                if (integers_) {
+                    integers.push_back(static_cast<int64_t>(row->key));
+                    return;
+                }
+                const uint8_t *bytes = ByteKeys::bytes(row->key, store.arena());
+                data.insert(data.end(), bytes, bytes + ByteKeys::length(row->key));
+                offsets.push_back(static_cast<int32_t>(data.size()));
+            });
+        }
+        if (integers_) return nb::make_tuple(to_numpy(std::move(integers)), nb::none(), next);
+        return nb::make_tuple(to_numpy(std::move(offsets)), to_numpy(std::move(data)), next);
+    }
+
+    Table table;
+
+private:
+    bool integers_;
+};
+
+using Embeddings = Keyed<EmbeddingTable>;
+using Features = Keyed<FeatureTable>;
+
+RowMeta *meta_of(const MutableBytes &bytes, size_t n) {
+    require(bytes.shape(0) == n * sizeof(RowMeta) && reinterpret_cast<uintptr_t>(bytes.data()) % 8 == 0,
+            "expected 32 aligned bytes of meta for each key");
+    return reinterpret_cast<RowMeta *>(bytes.data());
+}
+
+Initializer::Kind initializer_kind(const std::string &name) {
+    if (name == "constant") return Initializer::Kind::Constant;
+    if (name == "uniform") return Initializer::Kind::Uniform;
+    if (name == "normal") return Initializer::Kind::Normal;
+    throw nb::value_error(("unknown initializer " + name).c_str());
+}
+
+Optimizer::Kind optimizer_kind(const std::string &name) {
+    if (name == "none") return Optimizer::Kind::None;
+    if (name == "sgd") return Optimizer::Kind::SGD;
+    if (name == "adagrad") return Optimizer::Kind::Adagrad;
+    throw nb::value_error(("unknown optimizer " + name).c_str());
+}
+
+Column column_of(const std::string &kind, uint32_t width) {
+    if (kind == "fixed") return {Column::Kind::Fixed, width};
+    if (kind == "list") return {Column::Kind::List, width};
+    if (kind == "strings") return {Column::Kind::Strings, 1};
+    throw nb::value_error(("unknown column kind " + kind).c_str());
+}
+
+// Elements of a list column: ascending from 0, within what they point to.
+void require_offsets(const Vector<int32_t> &offsets, size_t n, size_t most) {
+    require(offsets.shape(0) == n + 1, "expected one offset more than rows");
+    const int32_t *at = offsets.data();
+    bool ordered = at[0] >= 0 && static_cast<size_t>(at[n]) <= most;
+    for (size_t i = 0; i < n; ++i) ordered &= at[i + 1] >= at[i];
+    require(ordered, "expected ascending offsets within the values");
+}
+
+ColumnInput input_of(const Column &column, const nb::tuple &arrays, size_t n) {
+    const Bytes values = nb::cast<Bytes>(arrays[0]);
+    ColumnInput input{values.data()};
+    if (column.kind == Column::Kind::Fixed) {
+        require(values.shape(0) == n * column.width, "expected one value for each row");
+        return input;
+    }
+    const auto offsets = nb::cast<Vector<int32_t>>(arrays[1]);
+    input.offsets = offsets.data();
+    size_t elements = values.shape(0) / column.width;
+    if (column.kind == Column::Kind::Strings) {
+        const auto ends = nb::cast<Vector<int32_t>>(arrays[2]);
+        require(ends.shape(0) > 0, "expected one end more than strings");
+        elements = ends.shape(0) - 1;
+        require_offsets(ends, elements, values.shape(0));
+        input.ends = ends.data();
+    }
+    require_offsets(offsets, n, elements);
+    return input;
+}
+
+nb::tuple output_of(const Column &column, ColumnOutput &&output) {
+    nb::object offsets = nb::none(), ends = nb::none();
+    if (column.kind != Column::Kind::Fixed) offsets = to_numpy(std::move(output.offsets));
+    if (column.kind == Column::Kind::Strings) ends = to_numpy(std::move(output.ends));
+    return nb::make_tuple(to_numpy(std::move(output.values)), offsets, ends);
+}
+
+template <class Table>
+void bind_common(nb::class_<Table> &table) {
+    table
+        .def("erase",
+             [](Table &self, std::optional<Vector<int64_t>> integers, std::optional<Vector<int32_t>> offsets,
+                std::optional<Bytes> data) { return self.erase(KeyBatch(integers, offsets, data)); })
+        .def("scan", &Table::scan, nb::arg("cursor"), nb::arg("limit"))
+        .def("__len__",
+             [](Table &self) {
+                 const nb::gil_scoped_release release;
+                 return self.table.store().size();
+             })
+        .def_prop_ro("nbytes", [](Table &self) { return self.table.store().bytes(); });
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+    m.doc() = "The core of carls: keyed rows with optimizers inside. Use carls.bank instead.";
+    bind_keys(m);
+
+    const nb::object full = nb::exception<TableFull>(m, "TableFull");
+    const nb::object large = nb::exception<BatchTooLarge>(m, "BatchTooLarge");
+
+    m.def(
+        "all_finite",
+        [](const nb::ndarray<const float, nb::c_contig, nb::device::cpu> &array) {
+            const nb::gil_scoped_release release;
+            return all_finite(array.data(), array.size());
+        },
+        nb::arg("array"));
+    m.def("normal_quantile", &normal_quantile, nb::arg("p"));
+
+    nb::class_<Embeddings> embeddings(m, "EmbeddingTable");
+    embeddings
+        .def(
+            "__init__",
+            [](Embeddings *self, bool integers, uint32_t dim, uint64_t seed, const std::string &initializer, double a,
+               double b, const std::string &optimizer, float lr, float eps, float initial_accumulator) {
+                new (self) Embeddings(integers, dim, Initializer{initializer_kind(initializer), a, b, seed},
+                                      Optimizer{optimizer_kind(optimizer), lr, eps, initial_accumulator});
+            },
+            nb::arg("integers"), nb::arg("dim"), nb::arg("seed"), nb::arg("initializer"), nb::arg("a"), nb::arg("b"),
+            nb::arg("optimizer"), nb::arg("lr"), nb::arg("eps"), nb::arg("initial_accumulator"))
+        .def("lookup",
+             [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Vector<int32_t>> offsets,
+                std::optional<Bytes> data, bool create, int64_t min_step, double max_age, uint64_t now,
+                const MutableMatrix &values, const MutableBytes &meta) {
+                 const KeyBatch keys(integers, offsets, data);
+                 self.check(keys);
+                 const size_t n = keys.size();
+                 require(values.shape(0) == n && values.shape(1) == self.table.dim(), "expected values (n, dim)");
+                 RowMeta *to = meta_of(meta, n);
+                 const AgeBound bound{min_step, max_age};
+                 keys.run([&](const auto &k) {
+                     if (create) {
+                         self.table.lookup_or_create(k, n, bound, now, values.data(), to);
+                     } else {
+                         self.table.lookup(k, n, bound, now, values.data(), to);
+                     }
+                 });
+             })
+        .def("assign",
+             [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Vector<int32_t>> offsets,
+                std::optional<Bytes> data, const Matrix &values, int64_t step, uint16_t producer, uint64_t now) {
+                 const KeyBatch keys(integers, offsets, data);
+                 self.check(keys);
+                 require(values.shape(0) == keys.size() && values.shape(1) == self.table.dim(),
+                         "expected values (n, dim)");
+                 keys.run([&](const auto &k) {
+                     self.table.assign(k, keys.size(), values.data(), Stamp{step, producer, now});
+                 });
+             })
+        .def("push",
+             [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Vector<int32_t>> offsets,
+                std::optional<Bytes> data, const Matrix &gradients, int64_t step, uint16_t producer, uint64_t now) {
+                 const KeyBatch keys(integers, offsets, data);
+                 self.check(keys);
+                 require(gradients.shape(0) == keys.size() && gradients.shape(1) == self.table.dim(),
+                         "expected gradients (n, dim)");
+                 keys.run([&](const auto &k) {
+                     self.table.push(k, keys.size(), gradients.data(), Stamp{step, producer, now});
+                 });
+             });
+    bind_common(embeddings);
+
+    nb::class_<Features> features(m, "FeatureTable");
+    features
+        .def(
+            "__init__",
+            [](Features *self, bool integers, const std::vector<std::pair<std::string, uint32_t>> &kinds) {
+                require(!kinds.empty(), "expected at least one column");
+                std::vector<Column> columns;
+                for (const auto &[kind, width] : kinds) columns.push_back(column_of(kind, width));
+                new (self) Features(integers, std::move(columns));
+            },
+            nb::arg("integers"), nb::arg("columns"))
+        .def("assign",
+             [](Features &self, std::optional<Vector<int64_t>> integers, std::optional<Vector<int32_t>> offsets,
+                std::optional<Bytes> data, const nb::list &arrays, int64_t step, uint16_t producer, uint64_t now) {
+                 const KeyBatch keys(integers, offsets, data);
+                 self.check(keys);
+                 const std::vector<Column> &columns = self.table.columns();
+                 require(arrays.size() == columns.size(), "expected every column");
+                 std::vector<ColumnInput> inputs;
+                 for (size_t c = 0; c < columns.size(); ++c) {
+                     inputs.push_back(input_of(columns[c], nb::cast<nb::tuple>(arrays[c]), keys.size()));
+                 }
+                 keys.run([&](const auto &k) {
+                     self.table.assign(k, keys.size(), inputs, Stamp{step, producer, now});
+                 });
+             })
+        .def("lookup", [](Features &self, std::optional<Vector<int64_t>> integers,
+                          std::optional<Vector<int32_t>> offsets, std::optional<Bytes> data, int64_t min_step,
+                          double max_age, uint64_t now, const MutableBytes &meta) {
+            const KeyBatch keys(integers, offsets, data);
+            self.check(keys);
+            RowMeta *to = meta_of(meta, keys.size());
+            std::vector<ColumnOutput> outputs = keys.run([&](const auto &k) {
+                return self.table.lookup(k, keys.size(), AgeBound{min_step, max_age}, now, to);
+            });
+            nb::list result;
+            for (size_t c = 0; c < outputs.size(); ++c) {
+                result.append(output_of(self.table.columns()[c], std::move(outputs[c])));
+            }
+            return result;
+        });
+    bind_common(features);
+}

@@ -1,0 +1,378 @@
+// RowStore: the keyed rows of one table, in stripes with a lock and a sequence counter each.
+#pragma once
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arena.hpp"
+#include "keys.hpp"
+#include "layout.hpp"
+
+namespace carls {
+
+// More rows than a table can hold; nothing was changed.
+struct TableFull : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+// Readers share, a writer is alone; waiting writers go before new readers, so that a stream
+// of look-ups cannot starve a push.
+class StripeLock {
+public:
+    StripeLock() {
+        pthread_rwlockattr_t attributes;
+        pthread_rwlockattr_init(&attributes);
+#ifdef __GLIBC__
+        pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+#endif
+        pthread_rwlock_init(&lock_, &attributes);
+        pthread_rwlockattr_destroy(&attributes);
+    }
+    ~StripeLock() { pthread_rwlock_destroy(&lock_); }
+    StripeLock(const StripeLock &) = delete;
+    StripeLock &operator=(const StripeLock &) = delete;
+    void lock() { pthread_rwlock_wrlock(&lock_); }
+    void lock_shared() { pthread_rwlock_rdlock(&lock_); }
+    void unlock() { pthread_rwlock_unlock(&lock_); }
+
+private:
+    pthread_rwlock_t lock_;
+};
+
+// Positions of a batch grouped by stripe, in their order within each.
+struct BatchPlan {
+    std::vector<uint64_t> hashes;
+    std::vector<uint32_t> order;
+    uint32_t begin[kStripes + 1];
+
+    template <class Keys>
+    BatchPlan(const Keys &keys, size_t n) : hashes(n), order(n), begin{} {
+        for (size_t i = 0; i < n; ++i) {
+            hashes[i] = keys.hash(i);
+            ++begin[stripe_of(hashes[i]) + 1];
+        }
+        for (uint32_t s = 0; s < kStripes; ++s) begin[s + 1] += begin[s];
+        uint32_t next[kStripes];
+        std::copy(begin, begin + kStripes, next);
+        for (size_t i = 0; i < n; ++i) order[next[stripe_of(hashes[i])]++] = static_cast<uint32_t>(i);
+    }
+
+    static uint32_t stripe_of(uint64_t hash) { return static_cast<uint32_t>(hash >> (64 - kStripeBits)); }
+    uint32_t size(uint32_t stripe) const { return begin[stripe + 1] - begin[stripe]; }
+    const uint32_t *positions(uint32_t stripe) const { return order.data() + begin[stripe]; }
+};
+
+class RowStore {
+public:
+    static constexpr uint32_t kNone = UINT32_MAX;
+
+    explicit RowStore(uint32_t payload_bytes)
+        : row_bytes_((static_cast<uint32_t>(sizeof(RowHeader)) + payload_bytes + 7) & ~7u) {
+        chunk_bits_ = 4;
+        while ((uint64_t{row_bytes_} << chunk_bits_) < kChunkBytes) ++chunk_bits_;
+        header_ = arena_.at<TableHeader>(arena_.allocate(sizeof(TableHeader)));
+        header_->magic = kMagic;
+        header_->stripes = kStripes;
+        header_->row_bytes = row_bytes_;
+        header_->chunk_bits = chunk_bits_;
+        header_->payload_offset = sizeof(RowHeader);
+        heaps_.reserve(kStripes);
+        for (uint32_t s = 0; s < kStripes; ++s) heaps_.emplace_back(arena_);
+    }
+
+    // Holds a stripe for reading.
+    class ReadGuard {
+    public:
+        ReadGuard(RowStore &store, uint32_t stripe) : lock_(&store.locks_[stripe]) { lock_->lock_shared(); }
+        ReadGuard(ReadGuard &&other) noexcept : lock_(std::exchange(other.lock_, nullptr)) {}
+        ~ReadGuard() {
+            if (lock_ != nullptr) lock_->unlock();
+        }
+        ReadGuard &operator=(ReadGuard &&) = delete;
+
+    private:
+        StripeLock *lock_;
+    };
+
+    // Holds a stripe for writing; its sequence is odd meanwhile.
+    class WriteGuard {
+    public:
+        WriteGuard(RowStore &store, uint32_t stripe)
+            : lock_(store.locks_[stripe]), sequence_(store.header_->stripe[stripe].sequence) {
+            lock_.lock();
+            sequence_.fetch_add(1, std::memory_order_relaxed);
+            std::atomic_thread_fence(std::memory_order_release);
+        }
+        ~WriteGuard() {
+            sequence_.fetch_add(1, std::memory_order_release);
+            lock_.unlock();
+        }
+        WriteGuard(const WriteGuard &) = delete;
+        WriteGuard &operator=(const WriteGuard &) = delete;
+
+    private:
+        StripeLock &lock_;
+        std::atomic<uint64_t> &sequence_;
+    };
+
+    Arena &arena() { return arena_; }
+    BlockHeap &heap(uint32_t stripe) { return heaps_[stripe]; }
+    uint64_t bytes() const { return arena_.used(); }
+
+    uint64_t size() {
+        uint64_t rows = 0;
+        for (uint32_t s = 0; s < kStripes; ++s) {
+            const ReadGuard guard(*this, s);
+            rows += header_->stripe[s].live;
+        }
+        return rows;
+    }
+
+    // Row numbers in use or freed in a stripe. Under its lock.
+    uint32_t rows_end(uint32_t stripe) const { return header_->stripe[stripe].rows_end.load(std::memory_order_relaxed); }
+
+    RowHeader *row(uint32_t stripe, uint32_t number) const {
+        const uint64_t *directory = arena_.at<uint64_t>(header_->stripe[stripe].directory.load(std::memory_order_relaxed));
+        const uint64_t chunk = directory[number >> chunk_bits_];
+        return arena_.at<RowHeader>(chunk + uint64_t{number & ((1u << chunk_bits_) - 1)} * row_bytes_);
+    }
+    static uint8_t *payload(RowHeader *row) { return reinterpret_cast<uint8_t *>(row + 1); }
+
+    // Fetches the index slots of the batch's keys from `from` on into the cache; harmless while
+    // others write.
+    void prefetch_slots(const BatchPlan &plan, uint32_t from, uint32_t count) const {
+        const uint32_t end = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{from} + count, plan.order.size()));
+        for (uint32_t at = from; at < end; ++at) {
+            const uint64_t hash = plan.hashes[plan.order[at]];
+            const StripeHeader &stripe = header_->stripe[BatchPlan::stripe_of(hash)];
+            const uint64_t index = stripe.index.load(std::memory_order_relaxed);
+            const uint32_t bits = stripe.index_bits.load(std::memory_order_relaxed);
+            if (index != 0) __builtin_prefetch(arena_.at<uint32_t>(index) + (hash & ((uint64_t{1} << bits) - 1)));
+        }
+    }
+    void prefetch_slots(const BatchPlan &plan) const { prefetch_slots(plan, 0, UINT32_MAX); }
+
+    // The first row whose tag matches: nearly always the key's row if there is one. No row is
+    // touched, so that the caller can fetch many rows at once. Under the stripe's lock.
+    uint32_t guess(uint32_t stripe, uint64_t hash) const {
+        uint32_t found = kNone;
+        probe(stripe, hash, [&](uint32_t, uint32_t number) {
+            found = number;
+            return true;
+        });
+        return found;
+    }
+
+    // The key's row, or kNone. Under the stripe's lock.
+    template <class Keys>
+    uint32_t find(uint32_t stripe, uint64_t hash, const Keys &keys, size_t i) const {
+        uint32_t found = kNone;
+        probe(stripe, hash, [&](uint32_t, uint32_t number) {
+            if (!keys.equals(row(stripe, number)->key, i, arena_)) return false;
+            found = number;
+            return true;
+        });
+        return found;
+    }
+
+    // Throws TableFull unless every stripe can take its part of the batch. Called before a
+    // batch changes anything.
+    void check_room(const BatchPlan &plan) const {
+        for (uint32_t s = 0; s < kStripes; ++s) {
+            if (uint64_t{header_->stripe[s].live} + plan.size(s) > kMaxRowsPerStripe) {
+                throw TableFull("a table holds at most about " + std::to_string(uint64_t{kMaxRowsPerStripe} * kStripes) +
+                                " rows; erase some, or spread the keys over several tables");
+            }
+        }
+    }
+
+    // Adds a row for a key that has none: version 0, step -1, payload as it comes. Under the
+    // stripe's write lock. Throws std::bad_alloc.
+    template <class Keys>
+    uint32_t insert(uint32_t stripe, uint64_t hash, const Keys &keys, size_t i) {
+        StripeHeader &header = header_->stripe[stripe];
+        make_room_in_index<Keys>(stripe);
+        const uint32_t number = header.free_row != 0 ? header.free_row - 1 : add_row(stripe);
+        const uint64_t key = keys.store(i, arena_, heaps_[stripe]);
+        RowHeader *added = row(stripe, number);
+        if (header.free_row != 0) header.free_row = static_cast<uint32_t>(added->key);
+        added->key = key;
+        added->step = -1;
+        added->set_written_at(0);
+        added->version = 0;
+        added->count.store(0, std::memory_order_relaxed);
+        added->producer = 0;
+        added->mark = kLive;
+        place(header, hash, number);
+        ++header.live;
+        return number;
+    }
+
+    // Removes a row. Under the stripe's write lock.
+    template <class Keys>
+    void remove(uint32_t stripe, uint64_t hash, uint32_t number) {
+        StripeHeader &header = header_->stripe[stripe];
+        uint32_t hole = 0;
+        probe(stripe, hash, [&](uint32_t slot, uint32_t candidate) {
+            hole = slot;
+            return candidate == number;
+        });
+        close_hole<Keys>(stripe, hole);
+        RowHeader *erased = row(stripe, number);
+        Keys::release(erased->key, heaps_[stripe]);
+        erased->mark = kFree;
+        erased->key = header.free_row;
+        header.free_row = number + 1;
+        --header.live;
+    }
+
+    // Removes the rows of n keys; found[i] tells whether there was one. `forget(stripe, row)` is
+    // called before a row goes.
+    template <class Keys, class Forget>
+    void erase(const Keys &keys, size_t n, uint8_t *found, Forget forget) {
+        const BatchPlan plan(keys, n);
+        for (uint32_t s = 0; s < kStripes; ++s) {
+            if (plan.size(s) == 0) continue;
+            const WriteGuard guard(*this, s);
+            for (uint32_t k = 0; k < plan.size(s); ++k) {
+                const uint32_t i = plan.positions(s)[k];
+                const uint32_t number = find(s, plan.hashes[i], keys, i);
+                found[i] = number != kNone;
+                if (!found[i]) continue;
+                forget(s, row(s, number));
+                remove<Keys>(s, plan.hashes[i], number);
+            }
+        }
+    }
+
+    // Calls visit(row) for up to `limit` rows from `cursor` on (0 at first), stripe by stripe.
+    // Returns the cursor to go on with, or -1 after the last row.
+    template <class Visit>
+    int64_t scan(int64_t cursor, uint64_t limit, Visit visit) {
+        uint32_t number = static_cast<uint32_t>(cursor & kRowMask);
+        uint64_t visited = 0;
+        for (uint64_t s = static_cast<uint64_t>(cursor) >> kRowBits; s < kStripes; ++s, number = 0) {
+            const ReadGuard guard(*this, static_cast<uint32_t>(s));
+            for (const uint32_t end = rows_end(static_cast<uint32_t>(s)); number < end; ++number) {
+                if (visited == limit) return static_cast<int64_t>(s << kRowBits | number);
+                const RowHeader *present = row(static_cast<uint32_t>(s), number);
+                if (present->mark == kFree) continue;
+                visit(present);
+                ++visited;
+            }
+        }
+        return -1;
+    }
+
+private:
+    static constexpr uint64_t kChunkBytes = 32768;
+    static constexpr uint32_t kFirstIndexBits = 4;
+
+    static uint32_t tag(uint64_t hash) { return static_cast<uint32_t>(hash >> 40) << kRowBits; }
+
+    // Calls visit(slot, row number) for the slots of a key's tag until it returns true.
+    template <class Visit>
+    void probe(uint32_t stripe, uint64_t hash, Visit visit) const {
+        const StripeHeader &header = header_->stripe[stripe];
+        const uint64_t index = header.index.load(std::memory_order_relaxed);
+        if (index == 0) return;
+        const uint32_t *slots = arena_.at<uint32_t>(index);
+        const uint32_t mask = (1u << header.index_bits.load(std::memory_order_relaxed)) - 1;
+        const uint32_t wanted = tag(hash);
+        for (uint32_t slot = static_cast<uint32_t>(hash) & mask;; slot = (slot + 1) & mask) {
+            const uint32_t entry = slots[slot];
+            if (entry == 0) return;
+            if ((entry & ~kRowMask) == wanted && visit(slot, (entry & kRowMask) - 1)) return;
+        }
+    }
+
+    void place(StripeHeader &header, uint64_t hash, uint32_t number) {
+        uint32_t *slots = arena_.at<uint32_t>(header.index.load(std::memory_order_relaxed));
+        const uint32_t mask = (1u << header.index_bits.load(std::memory_order_relaxed)) - 1;
+        uint32_t slot = static_cast<uint32_t>(hash) & mask;
+        while (slots[slot] != 0) slot = (slot + 1) & mask;
+        slots[slot] = tag(hash) | (number + 1);
+    }
+
+    // Keeps the index at most three quarters full.
+    template <class Keys>
+    void make_room_in_index(uint32_t stripe) {
+        StripeHeader &header = header_->stripe[stripe];
+        const uint64_t old_index = header.index.load(std::memory_order_relaxed);
+        const uint32_t old_bits = header.index_bits.load(std::memory_order_relaxed);
+        if (old_index != 0 && uint64_t{header.live} + 1 <= (uint64_t{3} << old_bits) / 4) return;
+        const uint32_t bits = old_index == 0 ? kFirstIndexBits : old_bits + 1;
+        header.index.store(arena_.allocate(uint64_t{4} << bits), std::memory_order_relaxed);
+        header.index_bits.store(bits, std::memory_order_relaxed);
+        if (old_index == 0) return;
+        // In row order, so that the rows' keys are read one after another.
+        const uint32_t end = rows_end(stripe);
+        for (uint32_t number = 0; number < end; ++number) {
+            if (number + 8 < end) __builtin_prefetch(row(stripe, number + 8));
+            const RowHeader *present = row(stripe, number);
+            if (present->mark != kFree) place(header, Keys::stored_hash(present->key, arena_), number);
+        }
+        arena_.release(old_index, uint64_t{4} << old_bits);
+    }
+
+    // Moves later entries of the probe sequence up, so that no tombstones are needed.
+    template <class Keys>
+    void close_hole(uint32_t stripe, uint32_t hole) {
+        StripeHeader &header = header_->stripe[stripe];
+        uint32_t *slots = arena_.at<uint32_t>(header.index.load(std::memory_order_relaxed));
+        const uint32_t mask = (1u << header.index_bits.load(std::memory_order_relaxed)) - 1;
+        for (uint32_t slot = (hole + 1) & mask; slots[slot] != 0; slot = (slot + 1) & mask) {
+            const uint64_t hash = Keys::stored_hash(row(stripe, (slots[slot] & kRowMask) - 1)->key, arena_);
+            const uint32_t home = static_cast<uint32_t>(hash) & mask;
+            if (((slot - home) & mask) >= ((slot - hole) & mask)) {
+                slots[hole] = slots[slot];
+                hole = slot;
+            }
+        }
+        slots[hole] = 0;
+    }
+
+    uint32_t add_row(uint32_t stripe) {
+        StripeHeader &header = header_->stripe[stripe];
+        const uint32_t number = rows_end(stripe);
+        if (number >= kMaxRowsPerStripe) throw std::bad_alloc();
+        const uint32_t chunk = number >> chunk_bits_;
+        if ((number & ((1u << chunk_bits_) - 1)) == 0) {
+            const uint64_t rows = arena_.allocate(uint64_t{row_bytes_} << chunk_bits_);
+            if (chunk == header.directory_capacity) grow_directory(header);
+            arena_.at<uint64_t>(header.directory.load(std::memory_order_relaxed))[chunk] = rows;
+        }
+        header.rows_end.store(number + 1, std::memory_order_relaxed);
+        row(stripe, number)->mark = kFree;
+        return number;
+    }
+
+    void grow_directory(StripeHeader &header) {
+        const uint32_t old_capacity = header.directory_capacity;
+        const uint32_t capacity = old_capacity == 0 ? 8 : old_capacity * 2;
+        const uint64_t grown = arena_.allocate(uint64_t{8} * capacity);
+        if (old_capacity != 0) {
+            const uint64_t old = header.directory.load(std::memory_order_relaxed);
+            std::memcpy(arena_.at(grown), arena_.at(old), uint64_t{8} * old_capacity);
+            arena_.release(old, uint64_t{8} * old_capacity);
+        }
+        header.directory.store(grown, std::memory_order_relaxed);
+        header.directory_capacity = capacity;
+    }
+
+    Arena arena_;
+    uint32_t row_bytes_, chunk_bits_;
+    TableHeader *header_;
+    std::vector<BlockHeap> heaps_;
+    StripeLock locks_[kStripes];
+};
+
+}  // namespace carls

@@ -1,0 +1,91 @@
+"""carls: a knowledge bank where training jobs and knowledge makers meet without waiting.
+
+bank = carls.connect()
+items = bank.embeddings("items", dim=64, optimizer=carls.Adagrad(lr=0.1))
+rows = items.lookup(["a", "b"])
+"""
+
+from carls.client import Bank, EmbeddingTable, FeatureRows, FeatureTable, Model, Ragged, Rows, connect
+from carls.errors import (
+    BankError,
+    BankRestartedError,
+    CarlsError,
+    ClientForgottenError,
+    ClosedError,
+    DeadlineExceededError,
+    ForkedError,
+    InternalError,
+    InvalidKeyError,
+    InvalidRequestError,
+    InvalidSpecError,
+    InvalidValueError,
+    LimitReachedError,
+    NotInThisVersionError,
+    OutcomeUnknownError,
+    ProtocolError,
+    RequestTooLargeError,
+    SpecMismatchError,
+    TableError,
+    TableFullError,
+    UnavailableError,
+    UnknownTableError,
+)
+from carls.keys import Keys
+from carls.specs import (
+    SGD,
+    Adagrad,
+    Constant,
+    EmbeddingSpec,
+    FeatureSpec,
+    Initializer,
+    Normal,
+    Optimizer,
+    Uniform,
+    Zeros,
+)
+from carls.version import VERSION as __version__
+
+__all__ = [
+    "SGD",
+    "Adagrad",
+    "Bank",
+    "BankError",
+    "BankRestartedError",
+    "CarlsError",
+    "ClientForgottenError",
+    "ClosedError",
+    "Constant",
+    "DeadlineExceededError",
+    "EmbeddingSpec",
+    "EmbeddingTable",
+    "FeatureRows",
+    "FeatureSpec",
+    "FeatureTable",
+    "ForkedError",
+    "Initializer",
+    "InternalError",
+    "InvalidKeyError",
+    "InvalidRequestError",
+    "InvalidSpecError",
+    "InvalidValueError",
+    "Keys",
+    "LimitReachedError",
+    "Model",
+    "Normal",
+    "NotInThisVersionError",
+    "Optimizer",
+    "OutcomeUnknownError",
+    "ProtocolError",
+    "Ragged",
+    "RequestTooLargeError",
+    "Rows",
+    "SpecMismatchError",
+    "TableError",
+    "TableFullError",
+    "UnavailableError",
+    "Uniform",
+    "UnknownTableError",
+    "Zeros",
+    "__version__",
+    "connect",
+]

@@ -1,0 +1,103 @@
+"""The core of carls: keyed rows with optimizers inside. Use carls.bank instead."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Int64s = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+class TableFull(Exception): ...
+class BatchTooLarge(Exception): ...
+
+def encode_keys(keys: list[Any] | tuple[Any, ...]) -> tuple[str, npt.NDArray[Any], Bytes | None]: ...
+def unique_integers(keys: Int64s) -> tuple[Int64s, Int64s]: ...
+def unique_bytes(offsets: Int32s | None, data: Bytes | None) -> tuple[Int64s, Int64s]: ...
+def xxh64(data: bytes) -> int: ...
+def all_finite(array: Floats) -> bool: ...
+def normal_quantile(p: float) -> float: ...
+
+class _Table:
+    def erase(self, integers: Int64s | None, offsets: Int32s | None, data: Bytes | None) -> Bytes: ...
+    def scan(self, cursor: int, limit: int) -> tuple[npt.NDArray[Any], Bytes | None, int]: ...
+    def __len__(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+
+class EmbeddingTable(_Table):
+    def __init__(
+        self,
+        integers: bool,
+        dim: int,
+        seed: int,
+        initializer: str,
+        a: float,
+        b: float,
+        optimizer: str,
+        lr: float,
+        eps: float,
+        initial_accumulator: float,
+    ) -> None: ...
+    def lookup(
+        self,
+        integers: Int64s | None,
+        offsets: Int32s | None,
+        data: Bytes | None,
+        create: bool,
+        min_step: int,
+        max_age: float,
+        now: int,
+        values: Floats,
+        meta: Bytes,
+        /,
+    ) -> None: ...
+    def assign(
+        self,
+        integers: Int64s | None,
+        offsets: Int32s | None,
+        data: Bytes | None,
+        values: Floats,
+        step: int,
+        producer: int,
+        now: int,
+        /,
+    ) -> None: ...
+    def push(
+        self,
+        integers: Int64s | None,
+        offsets: Int32s | None,
+        data: Bytes | None,
+        gradients: Floats,
+        step: int,
+        producer: int,
+        now: int,
+        /,
+    ) -> None: ...
+
+class FeatureTable(_Table):
+    def __init__(self, integers: bool, columns: list[tuple[str, int]]) -> None: ...
+    def assign(
+        self,
+        integers: Int64s | None,
+        offsets: Int32s | None,
+        data: Bytes | None,
+        arrays: list[tuple[Bytes, Int32s | None, Int32s | None]],
+        step: int,
+        producer: int,
+        now: int,
+        /,
+    ) -> None: ...
+    def lookup(
+        self,
+        integers: Int64s | None,
+        offsets: Int32s | None,
+        data: Bytes | None,
+        min_step: int,
+        max_age: float,
+        now: int,
+        meta: Bytes,
+        /,
+    ) -> list[tuple[Bytes, Int32s | None, Int32s | None]]: ...

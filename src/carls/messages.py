@@ -1,0 +1,350 @@
+"""Messages: every request that a bank understands and every reply it gives.
+
+A request means the same whether it is handed to an engine in this process or crosses the
+wire: `carls.bank.Engine.handle(request)` gives the reply. Transports only carry messages.
+
+Requests with a `write` are applied exactly once: the bank keeps, per (client, table), the
+highest sequence number that it has seen and that write's reply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from carls.keys import Keys
+
+#: What is told about each row, 32 bytes: how often written, how often looked up for training,
+#: the producer's step (-1: never said), seconds since the last write by the bank's clock, the
+#: producer as an index into the bank's list of names, and three truths.
+ROW_META = np.dtype(
+    [
+        ("version", "<u4"),
+        ("count", "<u4"),
+        ("step", "<i8"),
+        ("age", "<f8"),
+        ("producer", "<u4"),
+        ("found", "?"),
+        ("created", "?"),
+        ("fresh", "?"),
+        ("reserved", "u1"),
+    ]
+)
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Meta: TypeAlias = npt.NDArray[np.void]
+Int64s: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+
+
+class WriteId(NamedTuple):
+    """Identity of a write: the same one is never applied twice.
+
+    Attributes:
+        client: 128 random bits as 32 hex digits, one per handle and process.
+        sequence: 1, 2, 3, ... per client and table.
+        first: whether the client has never had a write acknowledged by this bank; an unknown
+            client whose write is not its first is an error, never a second application.
+    """
+
+    client: str
+    sequence: int
+    first: bool
+
+
+class AgeBound(NamedTuple):
+    """What a reader accepts as fresh: rows whose step is at least `at_step - max_age_steps`
+    and whose age is at most `max_age_s` seconds; None where it does not care."""
+
+    at_step: int | None = None
+    max_age_steps: int | None = None
+    max_age_s: float | None = None
+
+
+# --- tables ---------------------------------------------------------------------------------
+
+
+class OpenTable(NamedTuple):
+    """Create the table or find it with the same spec. Reply: `TableInfo`."""
+
+    table: str
+    spec: dict[str, Any]
+
+
+class ListTables(NamedTuple):
+    """Reply: list of `TableInfo`, by name."""
+
+
+class DescribeTable(NamedTuple):
+    """Reply: `TableInfo`."""
+
+    table: str
+
+
+class DropTable(NamedTuple):
+    """Drop the table and its rows. Reply: `Done`."""
+
+    table: str
+
+
+class DescribeBank(NamedTuple):
+    """Reply: `BankInfo`."""
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """A table as its bank sees it: `nbytes` is memory taken by rows, keys and index."""
+
+    name: str
+    spec: dict[str, Any]
+    rows: int
+    nbytes: int
+    bank: str
+
+
+@dataclass(frozen=True)
+class BankInfo:
+    """A bank: `id` (new after each restart), version of carls, seconds since its start."""
+
+    id: str
+    version: str
+    uptime_s: float
+    durable: bool
+    tables: tuple[str, ...]
+
+
+class Done(NamedTuple):
+    """A reply that says no more than that it was done."""
+
+
+# --- rows of embedding tables ---------------------------------------------------------------
+
+
+class Lookup(NamedTuple):
+    """Read rows of an embedding table. With `create`, unknown keys get rows and each look-up
+    counts. `known_producers`: how many producer names the reader has. Reply: `RowBatch`."""
+
+    table: str
+    keys: Keys
+    create: bool
+    bound: AgeBound
+    known_producers: int
+
+
+class RowBatch(NamedTuple):
+    """Rows: `values` (n, dim) float32, `meta` (n,) ROW_META, and the bank's producer names
+    from index `known_producers` of the request on."""
+
+    values: Floats
+    meta: Meta
+    producers: tuple[str, ...]
+
+
+class Assign(NamedTuple):
+    """Set rows: values (n, dim) float32. Duplicate keys are set in order. Reply: `Done`."""
+
+    table: str
+    keys: Keys
+    values: Floats
+    step: int
+    producer: str
+    write: WriteId
+
+
+class PushGradients(NamedTuple):
+    """Apply gradients (n, dim) float32 by the table's optimizer; those of equal keys are
+    summed first; unknown keys get rows. Reply: `Done`."""
+
+    table: str
+    keys: Keys
+    gradients: Floats
+    step: int
+    producer: str
+    write: WriteId
+
+
+class Erase(NamedTuple):
+    """Erase rows of any table. Reply: `Erased`."""
+
+    table: str
+    keys: Keys
+    write: WriteId
+
+
+class Erased(NamedTuple):
+    """`found` (n,) bool: which keys had a row."""
+
+    found: Bools
+
+
+class Scan(NamedTuple):
+    """Walk an embedding table: up to `limit` rows from `cursor` on (0 at first).
+    Rows present during the whole walk come exactly once. Reply: `ScanPage`."""
+
+    table: str
+    cursor: int
+    limit: int
+    known_producers: int
+
+
+class ScanPage(NamedTuple):
+    """Rows of a walk; `cursor` of the next page, or -1 after the last. `keys` is None where
+    the page has no rows."""
+
+    keys: Keys | None
+    rows: RowBatch
+    cursor: int
+
+
+# --- rows of feature tables -----------------------------------------------------------------
+
+
+class FeatureLookup(NamedTuple):
+    """Read rows of a feature table; never creates. Reply: `FeatureBatch`."""
+
+    table: str
+    keys: Keys
+    bound: AgeBound
+    known_producers: int
+
+
+class FeatureBatch(NamedTuple):
+    """Rows: `columns` is a record batch of the table's columns without nulls (zeros, "" and
+    empty lists where not found), `meta` and `producers` as in `RowBatch`."""
+
+    columns: pa.RecordBatch
+    meta: Meta
+    producers: tuple[str, ...]
+
+
+class FeatureAssign(NamedTuple):
+    """Set rows: `columns` is a record batch with exactly the table's columns. Reply: `Done`."""
+
+    table: str
+    keys: Keys
+    columns: pa.RecordBatch
+    step: int
+    producer: str
+    write: WriteId
+
+
+class FeatureScan(NamedTuple):
+    """Walk a feature table, as `Scan`. Reply: `FeaturePage`."""
+
+    table: str
+    cursor: int
+    limit: int
+    known_producers: int
+
+
+class FeaturePage(NamedTuple):
+    """As `ScanPage`, for a feature table."""
+
+    keys: Keys | None
+    rows: FeatureBatch
+    cursor: int
+
+
+# --- models ---------------------------------------------------------------------------------
+
+
+class PublishModel(NamedTuple):
+    """One part of a checkpoint, safetensors bytes; it is published when the last part arrives,
+    if the whole has the SHA-256 `digest`. Parts of one checkpoint come in order, each with
+    a sequence number of its own, `table` being the model's name in `WriteId` terms.
+    Reply: `Done`."""
+
+    model: str
+    step: int
+    keep: int
+    part: int
+    parts: int
+    digest: str
+    data: bytes
+    producer: str
+    write: WriteId
+
+
+class LatestModel(NamedTuple):
+    """The newest checkpoint with a step above `newer_than` (None: any). Waits up to `wait_s`
+    seconds for one. Reply: `ModelInfo` or `NoModel`."""
+
+    model: str
+    newer_than: int | None
+    wait_s: float
+
+
+class FetchModel(NamedTuple):
+    """Part `part` of checkpoint `version`. Reply: `ModelPart`."""
+
+    model: str
+    version: int
+    part: int
+
+
+class ListModels(NamedTuple):
+    """Reply: list of `ModelInfo`, the newest of each model, by name."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A checkpoint: `version` counts publications from 1, `age` in seconds, size in bytes."""
+
+    name: str
+    version: int
+    step: int
+    age: float
+    producer: str
+    nbytes: int
+    parts: int
+    digest: str
+
+
+class NoModel(NamedTuple):
+    """There is no checkpoint that is new enough."""
+
+
+class ModelPart(NamedTuple):
+    """Bytes of one part of a checkpoint."""
+
+    data: bytes
+
+
+Request: TypeAlias = (
+    OpenTable
+    | ListTables
+    | DescribeTable
+    | DropTable
+    | DescribeBank
+    | Lookup
+    | Assign
+    | PushGradients
+    | Erase
+    | Scan
+    | FeatureLookup
+    | FeatureAssign
+    | FeatureScan
+    | PublishModel
+    | LatestModel
+    | FetchModel
+    | ListModels
+)
+Reply: TypeAlias = (
+    TableInfo
+    | list[TableInfo]
+    | BankInfo
+    | Done
+    | RowBatch
+    | Erased
+    | ScanPage
+    | FeatureBatch
+    | FeaturePage
+    | ModelInfo
+    | list[ModelInfo]
+    | NoModel
+    | ModelPart
+)

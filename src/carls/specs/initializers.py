@@ -1,0 +1,64 @@
+"""Initializers: the first value of a row, a function of the table's seed and the row's key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from carls.specs.policies import Policy, resolve
+
+
+@dataclass(frozen=True)
+class Initializer(Policy):
+    """Base of the initializers. docs/initial-values.md fixes the exact numbers."""
+
+    @staticmethod
+    def of(value: Any) -> Initializer:
+        """The initializer itself, or the one named or described by `value`."""
+        return resolve(value, Initializer, _CHOICES)
+
+
+@dataclass(frozen=True)
+class Zeros(Initializer):
+    """All elements 0."""
+
+    name: ClassVar[str] = "zeros"
+
+
+@dataclass(frozen=True)
+class Constant(Initializer):
+    """All elements `value`."""
+
+    name: ClassVar[str] = "constant"
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class Uniform(Initializer):
+    """Elements drawn evenly between `low` and `high`."""
+
+    name: ClassVar[str] = "uniform"
+    low: float = -0.05
+    high: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.low <= self.high, "low", f"low <= high (high is {self.high})")
+
+
+@dataclass(frozen=True)
+class Normal(Initializer):
+    """Elements drawn from the normal distribution with deviation `std` around `mean`."""
+
+    name: ClassVar[str] = "normal"
+    std: float = 0.05
+    mean: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.std >= 0, "std", "std >= 0")
+
+
+_CHOICES: dict[str, type[Initializer]] = {
+    policy.name: policy for policy in (Zeros, Constant, Uniform, Normal)
+}

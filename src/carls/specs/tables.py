@@ -1,0 +1,161 @@
+"""Table specs: what a table holds, agreed once and the same for everybody who opens it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, TypeVar, cast
+
+from carls.errors import InvalidSpecError
+from carls.specs.initializers import Initializer, Normal
+from carls.specs.optimizers import Optimizer
+
+KEY_TYPES = ("int64", "string", "bytes")
+#: Types of a feature column; "string" columns hold one text, "list<T>" columns any number of T.
+SCALAR_TYPES = ("int32", "int64", "float32", "float64", "bool", "string")
+LIST_TYPES = tuple(f"list<{t}>" for t in ("int32", "int64", "float32", "float64", "string"))
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+_MAX_DIM = 65536
+
+Spec = TypeVar("Spec", bound="TableSpec")
+
+
+def check_name(kind: str, name: Any) -> str:
+    """Return `name` if it can name a `kind` (a table, a column, a model).
+
+    Raises:
+        InvalidSpecError: it is not 1 to 128 letters, digits and `_ . : -`, starting with a
+            letter or digit. Names become file names and URLs later, hence the narrow choice.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidSpecError(
+            f"{kind} name {name!r}: expected 1 to 128 letters, digits, '_', '.', ':' or '-', "
+            "starting with a letter or a digit"
+        )
+    return name
+
+
+class TableSpec:
+    """What all table specs share.
+
+    Attributes:
+        keys: "int64", "string" or "bytes"; None until the first use fixes it.
+    """
+
+    kind: ClassVar[str]
+    keys: str | None
+
+    def _check_keys(self) -> None:
+        if self.keys is not None and self.keys not in KEY_TYPES:
+            raise InvalidSpecError(f"keys={self.keys!r}: expected one of {list(KEY_TYPES)} or None")
+
+    def with_keys(self: Spec, keys: str | None) -> Spec:
+        """The same spec with another key type."""
+        return cast("Spec", replace(cast("Any", self), keys=keys))
+
+    def accepts(self, other: TableSpec) -> bool:
+        """Whether a table of this spec may be opened as `other`: equal, or `other` leaves keys open."""
+        return self == other or (other.keys is None and other.with_keys(self.keys) == self)
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as JSON-able facts; `spec_from_json` builds an equal spec from them."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class EmbeddingSpec(TableSpec):
+    """A table of float32 vectors with an optimizer inside.
+
+    Attributes:
+        dim: elements of a row, 1 to 65536.
+        dtype: "float32".
+        seed: of the initial values, 0 to 2**64 - 1.
+        optimizer: applied to pushed gradients; None for tables that are only assigned to.
+        initializer: makes the value of a row that a look-up creates.
+    """
+
+    kind: ClassVar[str] = "embedding"
+    dim: int
+    dtype: str = "float32"
+    seed: int = 0
+    keys: str | None = None
+    optimizer: Optimizer | None = None
+    initializer: Initializer = field(default_factory=Normal)
+
+    def __post_init__(self) -> None:
+        self._check_keys()
+        if isinstance(self.dim, bool) or not isinstance(self.dim, int) or not 1 <= self.dim <= _MAX_DIM:
+            raise InvalidSpecError(f"dim={self.dim!r}: expected an integer from 1 to {_MAX_DIM}")
+        if self.dtype != "float32":
+            raise InvalidSpecError(f"dtype={self.dtype!r}: expected 'float32'")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
+            raise InvalidSpecError(f"seed={self.seed!r}: expected an integer from 0 to 2**64 - 1")
+        if self.optimizer is not None:
+            object.__setattr__(self, "optimizer", Optimizer.of(self.optimizer))
+        object.__setattr__(self, "initializer", Initializer.of(self.initializer))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "dim": self.dim,
+            "dtype": self.dtype,
+            "seed": self.seed,
+            "keys": self.keys,
+            "optimizer": None if self.optimizer is None else self.optimizer.to_json(),
+            "initializer": self.initializer.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class FeatureSpec(TableSpec):
+    """A table of typed columns, such as labels, weights and neighbour lists.
+
+    Attributes:
+        columns: (name, type) pairs; types are int32, int64, float32, float64, bool, string
+            and list<T> of int32, int64, float32, float64, string. A mapping is accepted.
+    """
+
+    kind: ClassVar[str] = "feature"
+    columns: tuple[tuple[str, str], ...]
+    keys: str | None = None
+
+    def __post_init__(self) -> None:
+        self._check_keys()
+        given = self.columns
+        pairs = tuple(given.items()) if isinstance(given, Mapping) else tuple(map(tuple, given))
+        if not pairs:
+            raise InvalidSpecError("columns={}: expected at least one column, such as {'label': 'int32'}")
+        for pair in pairs:
+            if len(pair) != 2:
+                raise InvalidSpecError(f"column {pair!r}: expected a (name, type) pair")
+            check_name("column", pair[0])
+            if pair[1] not in SCALAR_TYPES + LIST_TYPES:
+                raise InvalidSpecError(
+                    f"column {pair[0]!r} of type {pair[1]!r}: expected one of "
+                    f"{', '.join(SCALAR_TYPES + LIST_TYPES)}"
+                )
+        if len({name for name, _ in pairs}) != len(pairs):
+            raise InvalidSpecError(f"columns {[name for name, _ in pairs]}: expected distinct names")
+        object.__setattr__(self, "columns", pairs)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "columns": [list(pair) for pair in self.columns], "keys": self.keys}
+
+
+def spec_from_json(facts: Mapping[str, Any]) -> TableSpec:
+    """Build the spec that `TableSpec.to_json` described.
+
+    Raises:
+        InvalidSpecError: the facts describe no spec.
+    """
+    arguments = dict(facts)
+    kind = arguments.pop("kind", None)
+    kinds: dict[Any, type[TableSpec]] = {s.kind: s for s in (EmbeddingSpec, FeatureSpec)}
+    if kind not in kinds:
+        raise InvalidSpecError(f"table kind {kind!r}: expected one of {sorted(kinds)}")
+    try:
+        return kinds[kind](**arguments)
+    except TypeError as error:
+        raise InvalidSpecError(f"{kind} spec {dict(facts)!r}: {error}") from None
