@@ -1,0 +1,71 @@
+"""Checks of what a request carries, before anything is changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from carls import _core
+from carls.errors import InvalidRequestError, InvalidValueError
+from carls.messages import AgeBound, Floats
+
+_ANY_STEP = -(2**63)
+_LAST_STEP = 2**63 - 1
+
+
+def check_matrix(what: str, table: str, array: npt.NDArray[Any], rows: int, dim: int) -> Floats:
+    """`array` if it is a finite C-contiguous float32 matrix (rows, dim).
+
+    Raises:
+        InvalidValueError: naming the shape, dtype or first offending element.
+    """
+    if array.dtype != np.float32:
+        raise InvalidValueError(
+            f"{what} for table {table!r} have dtype {array.dtype}: expected float32; "
+            f"convert them with {what}.astype('float32')",
+            table=table,
+        )
+    if array.shape != (rows, dim):
+        raise InvalidValueError(
+            f"{what} for table {table!r} have shape {array.shape}: expected ({rows}, {dim}), "
+            f"a row of dim {dim} for each of the {rows} keys",
+            table=table,
+        )
+    array = np.ascontiguousarray(array)
+    if not _core.all_finite(array):
+        row, column = np.argwhere(~np.isfinite(array))[0]
+        raise InvalidValueError(
+            f"{what} for table {table!r} hold {array[row, column]} at row {row}, element {column}: "
+            "expected finite numbers; nothing was changed",
+            table=table,
+        )
+    return array
+
+
+def check_step(step: int) -> int:
+    """`step` if it is an int64 of at least -1 (-1: not said)."""
+    if isinstance(step, bool) or not isinstance(step, int | np.integer) or not -1 <= step <= _LAST_STEP:
+        raise InvalidRequestError(f"step={step!r}: expected an integer >= 0, or -1 for not said")
+    return int(step)
+
+
+def least_step(bound: AgeBound) -> int:
+    """The smallest step that `bound` accepts as fresh.
+
+    Raises:
+        InvalidRequestError: a negative age, or one of the two step bounds without the other.
+    """
+    at_step, max_age_steps, max_age_s = bound
+    if max_age_s is not None and not max_age_s >= 0:
+        raise InvalidRequestError(f"max_age_s={max_age_s!r}: expected seconds >= 0")
+    if max_age_steps is None:
+        return _ANY_STEP
+    if max_age_steps < 0:
+        raise InvalidRequestError(f"max_age_steps={max_age_steps!r}: expected a number of steps >= 0")
+    if at_step is None:
+        raise InvalidRequestError(
+            f"max_age_steps={max_age_steps} without at_step: expected at_step=, the reader's own step"
+        )
+    return max(at_step - max_age_steps, _ANY_STEP)

@@ -1,0 +1,92 @@
+"""Embedding tables of the engine."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from carls import _core
+from carls.bank.checks import check_matrix, check_step, least_step
+from carls.bank.tables import Table, empty_meta
+from carls.errors import InvalidRequestError
+from carls.keys import Keys
+from carls.messages import AgeBound, Floats, Meta
+from carls.specs import SGD, Adagrad, Constant, EmbeddingSpec, Initializer, Normal, Optimizer, Uniform
+
+
+class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
+    """Rows of float32 vectors with an optimizer inside."""
+
+    def _make_rows(self, integers: bool) -> _core.EmbeddingTable:
+        spec = self.spec
+        return _core.EmbeddingTable(
+            integers=integers,
+            dim=spec.dim,
+            seed=spec.seed,
+            **_initializer_arguments(spec.initializer),
+            **_optimizer_arguments(spec.optimizer),
+        )
+
+    def lookup(self, keys: Keys, create: bool, bound: AgeBound, now: int) -> tuple[Floats, Meta]:
+        """Values (n, dim) and meta (n,) of the rows; with `create`, made where missing."""
+        min_step = least_step(bound)
+        rows = self.rows(keys)
+        n = len(keys)
+        values = np.empty((n, self.spec.dim), np.float32)
+        raw, meta = empty_meta(n)
+        max_age = math.inf if bound.max_age_s is None else bound.max_age_s
+        try:
+            rows.lookup(keys.integers, keys.offsets, keys.data, create, min_step, max_age, now, values, raw)
+        except _core.TableFull as error:
+            raise self.full(error) from None
+        return values, meta
+
+    def none(self) -> tuple[Floats, Meta]:
+        """Values (0, dim) and meta (0,)."""
+        return np.empty((0, self.spec.dim), np.float32), empty_meta(0)[1]
+
+    def assign(self, keys: Keys, values: Floats, step: int, producer: int, now: int) -> None:
+        """Set rows to values (n, dim)."""
+        values = check_matrix("values", self.name, values, len(keys), self.spec.dim)
+        step = check_step(step)
+        rows = self.rows(keys)
+        try:
+            rows.assign(keys.integers, keys.offsets, keys.data, values, step, producer, now)
+        except _core.TableFull as error:
+            raise self.full(error) from None
+
+    def push(self, keys: Keys, gradients: Floats, step: int, producer: int, now: int) -> None:
+        """Apply gradients (n, dim) by the table's optimizer."""
+        if self.spec.optimizer is None:
+            raise InvalidRequestError(
+                f"table {self.name!r} has no optimizer: gradients cannot be applied; "
+                "open it with one, such as optimizer=carls.Adagrad(lr=0.1)",
+                table=self.name,
+            )
+        gradients = check_matrix("gradients", self.name, gradients, len(keys), self.spec.dim)
+        step = check_step(step)
+        rows = self.rows(keys)
+        try:
+            rows.push(keys.integers, keys.offsets, keys.data, gradients, step, producer, now)
+        except _core.TableFull as error:
+            raise self.full(error) from None
+
+
+def _initializer_arguments(policy: Initializer) -> dict[str, Any]:
+    if isinstance(policy, Uniform):
+        return {"initializer": policy.name, "a": policy.low, "b": policy.high}
+    if isinstance(policy, Normal):
+        return {"initializer": policy.name, "a": policy.mean, "b": policy.std}
+    value = policy.value if isinstance(policy, Constant) else 0.0
+    return {"initializer": "constant", "a": value, "b": 0.0}
+
+
+def _optimizer_arguments(policy: Optimizer | None) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"optimizer": "none", "lr": 0.0, "eps": 0.0, "initial_accumulator": 0.0}
+    if isinstance(policy, SGD | Adagrad):
+        arguments.update(optimizer=policy.name, lr=policy.lr)
+    if isinstance(policy, Adagrad):
+        arguments.update(eps=policy.eps, initial_accumulator=policy.initial_accumulator)
+    return arguments

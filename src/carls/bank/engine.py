@@ -1,0 +1,279 @@
+"""The engine: one bank's tables and models behind one method, `handle`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from carls.bank.clock import Clock
+from carls.bank.embeddings import EmbeddingTable
+from carls.bank.features import FeatureTable
+from carls.bank.ledger import Ledger
+from carls.bank.models import Models
+from carls.bank.producers import Producers
+from carls.errors import CarlsError, ClosedError, ProtocolError, SpecMismatchError, UnknownTableError
+from carls.messages import (
+    AgeBound,
+    Assign,
+    BankInfo,
+    DescribeBank,
+    DescribeTable,
+    Done,
+    DropTable,
+    Erase,
+    Erased,
+    FeatureAssign,
+    FeatureBatch,
+    FeatureLookup,
+    FeaturePage,
+    FeatureScan,
+    FetchModel,
+    LatestModel,
+    ListModels,
+    ListTables,
+    Lookup,
+    ModelInfo,
+    ModelPart,
+    NoModel,
+    OpenTable,
+    PublishModel,
+    PushGradients,
+    Reply,
+    Request,
+    RowBatch,
+    Scan,
+    ScanPage,
+    TableInfo,
+)
+from carls.specs import EmbeddingSpec, FeatureSpec, TableSpec, check_name, spec_from_json
+from carls.version import VERSION
+
+T = TypeVar("T", EmbeddingTable, FeatureTable)
+AnyTable = EmbeddingTable | FeatureTable
+_ANY_AGE = AgeBound()
+
+
+class Engine:
+    """A bank in memory.
+
+    `handle` may be called from many threads. Rows are gone when the process ends.
+
+    Attributes:
+        id: 32 hex digits, new for every engine; a client that sees another id than before knows
+            that the rows it knew are gone.
+    """
+
+    def __init__(self) -> None:
+        self.id = os.urandom(16).hex()
+        self._clock = Clock()
+        self._tables: dict[str, AnyTable] = {}
+        self._tables_lock = threading.Lock()
+        self._producers = Producers()
+        self._ledger = Ledger()
+        self._models = Models(self._clock)
+        self._closed = False
+        self._handlers: dict[type, Callable[[Any], Reply]] = {
+            Lookup: self._lookup,
+            PushGradients: self._push_gradients,
+            Assign: self._assign,
+            Erase: self._erase,
+            Scan: self._scan,
+            FeatureLookup: self._feature_lookup,
+            FeatureAssign: self._feature_assign,
+            FeatureScan: self._feature_scan,
+            OpenTable: self._open_table,
+            ListTables: self._list_tables,
+            DescribeTable: self._describe_table,
+            DropTable: self._drop_table,
+            DescribeBank: self._describe_bank,
+            PublishModel: self._publish_model,
+            LatestModel: self._latest_model,
+            FetchModel: self._fetch_model,
+            ListModels: self._list_models,
+        }
+
+    def handle(self, request: Request) -> Reply:
+        """Do what `request` asks and return its reply, as `carls.messages` says for each.
+
+        Raises:
+            CarlsError: and nothing was changed.
+        """
+        if self._closed:
+            raise ClosedError(f"bank {self.id} was closed", bank=self.id)
+        handler = self._handlers.get(type(request))
+        if handler is None:
+            raise ProtocolError(
+                f"request {type(request).__name__}: not one that this bank knows", bank=self.id
+            )
+        try:
+            return handler(request)
+        except CarlsError as error:
+            error.bank = error.bank or self.id
+            raise
+
+    def close(self) -> None:
+        """Wake all who wait and refuse further requests; closing twice is fine."""
+        self._closed = True
+        self._models.close()
+
+    # --- tables ---
+
+    def _open_table(self, request: OpenTable) -> TableInfo:
+        name = check_name("table", request.table)
+        spec = spec_from_json(request.spec)
+        with self._tables_lock:
+            table = self._tables.get(name)
+            if table is None:
+                table = self._tables[name] = _make_table(name, spec)
+        table.open_keys(spec.keys)
+        if not table.spec.accepts(spec):
+            raise SpecMismatchError(
+                f"table {name!r} exists with another spec. It has {table.spec.to_json()}; asked for was "
+                f"{spec.to_json()}. Open it with its own spec, drop it first, or choose another name",
+                table=name,
+                details={"existing": table.spec.to_json(), "requested": spec.to_json()},
+            )
+        return self._info(table)
+
+    def _list_tables(self, _: ListTables) -> list[TableInfo]:
+        with self._tables_lock:
+            tables = sorted(self._tables.values(), key=lambda table: table.name)
+        return [self._info(table) for table in tables]
+
+    def _describe_table(self, request: DescribeTable) -> TableInfo:
+        return self._info(self._any_table(request.table))
+
+    def _drop_table(self, request: DropTable) -> Done:
+        with self._tables_lock:
+            if self._tables.pop(request.table, None) is None:
+                raise self._unknown(request.table)
+        self._ledger.forget_table(request.table)
+        return Done()
+
+    def _describe_bank(self, _: DescribeBank) -> BankInfo:
+        with self._tables_lock:
+            names = tuple(sorted(self._tables))
+        return BankInfo(self.id, VERSION, self._clock.seconds(), False, names)
+
+    def _info(self, table: AnyTable) -> TableInfo:
+        return TableInfo(table.name, table.spec.to_json(), len(table), table.nbytes, self.id)
+
+    def _any_table(self, name: str) -> AnyTable:
+        table = self._tables.get(name)
+        if table is None:
+            raise self._unknown(name)
+        return table
+
+    def _table(self, name: str, kind: type[T]) -> T:
+        table = self._any_table(name)
+        if not isinstance(table, kind):
+            raise SpecMismatchError(
+                f"table {name!r} is a table of kind {table.spec.kind!r}: this call needs another kind",
+                table=name,
+            )
+        return table
+
+    def _unknown(self, name: str) -> UnknownTableError:
+        return UnknownTableError(
+            f"no table {name!r} in bank {self.id}: it has {sorted(self._tables)}; open it first, for "
+            "instance with bank.embeddings(name, dim=...)",
+            table=name,
+        )
+
+    # --- embedding tables ---
+
+    def _lookup(self, request: Lookup) -> RowBatch:
+        table = self._table(request.table, EmbeddingTable)
+        values, meta = table.lookup(request.keys, request.create, request.bound, self._clock.ticks())
+        return RowBatch(values, meta, self._producers.names(request.known_producers))
+
+    def _assign(self, request: Assign) -> Reply:
+        table = self._table(request.table, EmbeddingTable)
+
+        def apply() -> Done:
+            producer = self._producers.number(request.producer)
+            table.assign(request.keys, request.values, request.step, producer, self._clock.ticks())
+            return Done()
+
+        return self._ledger.apply(request.write, request.table, apply)
+
+    def _push_gradients(self, request: PushGradients) -> Reply:
+        table = self._table(request.table, EmbeddingTable)
+
+        def apply() -> Done:
+            producer = self._producers.number(request.producer)
+            table.push(request.keys, request.gradients, request.step, producer, self._clock.ticks())
+            return Done()
+
+        return self._ledger.apply(request.write, request.table, apply)
+
+    def _erase(self, request: Erase) -> Reply:
+        table = self._any_table(request.table)
+        return self._ledger.apply(request.write, request.table, lambda: Erased(table.erase(request.keys)))
+
+    def _scan(self, request: Scan) -> ScanPage:
+        table = self._table(request.table, EmbeddingTable)
+        keys, cursor = table.page(request.cursor, request.limit)
+        values, meta = (
+            table.none() if keys is None else table.lookup(keys, False, _ANY_AGE, self._clock.ticks())
+        )
+        # A row may have gone between its key's reading and its own.
+        if keys is not None and not meta["found"].all():
+            kept = meta["found"].nonzero()[0]
+            keys, values, meta = (keys.take(kept) if len(kept) else None), values[kept], meta[kept]
+        return ScanPage(keys, RowBatch(values, meta, self._producers.names(request.known_producers)), cursor)
+
+    # --- feature tables ---
+
+    def _feature_lookup(self, request: FeatureLookup) -> FeatureBatch:
+        table = self._table(request.table, FeatureTable)
+        columns, meta = table.lookup(request.keys, request.bound, self._clock.ticks())
+        return FeatureBatch(columns, meta, self._producers.names(request.known_producers))
+
+    def _feature_assign(self, request: FeatureAssign) -> Reply:
+        table = self._table(request.table, FeatureTable)
+
+        def apply() -> Done:
+            producer = self._producers.number(request.producer)
+            table.assign(request.keys, request.columns, request.step, producer, self._clock.ticks())
+            return Done()
+
+        return self._ledger.apply(request.write, request.table, apply)
+
+    def _feature_scan(self, request: FeatureScan) -> FeaturePage:
+        table = self._table(request.table, FeatureTable)
+        keys, cursor = table.page(request.cursor, request.limit)
+        columns, meta = table.none() if keys is None else table.lookup(keys, _ANY_AGE, self._clock.ticks())
+        if keys is not None and not meta["found"].all():
+            kept = meta["found"].nonzero()[0]
+            keys, columns, meta = (keys.take(kept) if len(kept) else None), columns.take(kept), meta[kept]
+        return FeaturePage(
+            keys, FeatureBatch(columns, meta, self._producers.names(request.known_producers)), cursor
+        )
+
+    # --- models ---
+
+    def _publish_model(self, request: PublishModel) -> Reply:
+        def apply() -> Done:
+            self._models.publish(request)
+            return Done()
+
+        # No table's name has a slash, so a model's writes are never taken for a table's.
+        return self._ledger.apply(request.write, f"models/{request.model}", apply)
+
+    def _latest_model(self, request: LatestModel) -> ModelInfo | NoModel:
+        return self._models.latest(request.model, request.newer_than, request.wait_s)
+
+    def _fetch_model(self, request: FetchModel) -> ModelPart:
+        return self._models.fetch(request)
+
+    def _list_models(self, _: ListModels) -> list[ModelInfo]:
+        return self._models.newest()
+
+
+def _make_table(name: str, spec: TableSpec) -> AnyTable:
+    if isinstance(spec, EmbeddingSpec):
+        return EmbeddingTable(name, spec)
+    return FeatureTable(name, cast("FeatureSpec", spec))

@@ -1,0 +1,50 @@
+"""Feature tables of the engine."""
+
+from __future__ import annotations
+
+import math
+
+import pyarrow as pa
+
+from carls import _core
+from carls.bank.checks import check_step, least_step
+from carls.bank.columns import arrow_schema, check_batch, core_kinds, from_core, to_core
+from carls.bank.tables import Table, empty_meta
+from carls.errors import RequestTooLargeError
+from carls.keys import Keys
+from carls.messages import AgeBound, Meta
+from carls.specs import FeatureSpec
+
+
+class FeatureTable(Table[FeatureSpec, _core.FeatureTable]):
+    """Rows of typed columns."""
+
+    def _make_rows(self, integers: bool) -> _core.FeatureTable:
+        return _core.FeatureTable(integers, core_kinds(self.spec))
+
+    def lookup(self, keys: Keys, bound: AgeBound, now: int) -> tuple[pa.RecordBatch, Meta]:
+        """The rows' columns and meta (n,); zeros, "" and empty lists where there is no row."""
+        min_step = least_step(bound)
+        rows = self.rows(keys)
+        raw, meta = empty_meta(len(keys))
+        max_age = math.inf if bound.max_age_s is None else bound.max_age_s
+        try:
+            arrays = rows.lookup(keys.integers, keys.offsets, keys.data, min_step, max_age, now, raw)
+        except _core.BatchTooLarge as error:
+            raise RequestTooLargeError(f"table {self.name!r}: {error}", table=self.name) from None
+        return from_core(self.spec, arrays, len(keys)), meta
+
+    def none(self) -> tuple[pa.RecordBatch, Meta]:
+        """Columns without rows and meta (0,)."""
+        return pa.RecordBatch.from_pylist([], schema=arrow_schema(self.spec)), empty_meta(0)[1]
+
+    def assign(self, keys: Keys, columns: pa.RecordBatch, step: int, producer: int, now: int) -> None:
+        """Set rows to `columns`, one row a key."""
+        columns = check_batch(self.name, self.spec, columns, len(keys))
+        step = check_step(step)
+        rows = self.rows(keys)
+        arrays = to_core(self.spec, columns)
+        try:
+            rows.assign(keys.integers, keys.offsets, keys.data, arrays, step, producer, now)
+        except _core.TableFull as error:
+            raise self.full(error) from None

@@ -1,0 +1,92 @@
+"""The ledger of writes: each is applied once, however often it arrives."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from carls.errors import CarlsError, ClientForgottenError, InvalidRequestError, ProtocolError
+from carls.messages import Reply, WriteId
+
+#: Clients remembered; the one that has been silent longest is forgotten first.
+MAX_CLIENTS = 100_000
+
+
+@dataclass
+class _Entry:
+    """What is known of one client's writes to one table."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    sequence: int = 0
+    outcome: Reply | CarlsError | None = None
+
+
+class Ledger:
+    """Keeps, per (client, table), the highest sequence number seen and its outcome."""
+
+    def __init__(self, max_clients: int = MAX_CLIENTS) -> None:
+        self._max_clients = max_clients
+        self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def apply(self, write: WriteId, table: str, operation: Callable[[], Reply]) -> Reply:
+        """Run `operation` if `write` is new, else repeat the outcome that it had.
+
+        Raises:
+            ClientForgottenError: the client says it has written before, but is not known.
+            ProtocolError: a write older than the client's last one; it is not applied.
+            CarlsError: as raised by the operation, now or when it was first tried.
+        """
+        if write.sequence < 1:
+            raise InvalidRequestError(f"write number {write.sequence}: expected 1 or more", table=table)
+        entry = self._entry(write, table)
+        with entry.lock:
+            if write.sequence < entry.sequence:
+                raise ProtocolError(
+                    f"write {write.sequence} of client {write.client} came after its write "
+                    f"{entry.sequence}; it was not applied",
+                    table=table,
+                )
+            if write.sequence > entry.sequence:
+                entry.outcome = _outcome(operation)
+                entry.sequence = write.sequence
+            outcome = entry.outcome
+        if isinstance(outcome, CarlsError):
+            raise outcome.with_traceback(None)
+        assert outcome is not None
+        return outcome
+
+    def forget_table(self, table: str) -> None:
+        """Forget all writes to a dropped table."""
+        with self._lock:
+            for key in [key for key in self._entries if key[1] == table]:
+                del self._entries[key]
+
+    def _entry(self, write: WriteId, table: str) -> _Entry:
+        key = (write.client, table)
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                if not write.first:
+                    raise ClientForgottenError(
+                        f"the bank does not know client {write.client} on {table!r}; its write "
+                        f"{write.sequence} was not applied. The table was dropped, or the client "
+                        f"was silent while {self._max_clients} others wrote. The handle has taken a "
+                        "new identity: repeat the call if the write is still wanted",
+                        table=table,
+                    )
+                entry = self._entries[key] = _Entry()
+                if len(self._entries) > self._max_clients:
+                    self._entries.popitem(last=False)
+            else:
+                self._entries.move_to_end(key)
+        return entry
+
+
+def _outcome(operation: Callable[[], Reply]) -> Reply | CarlsError:
+    try:
+        return operation()
+    except CarlsError as error:
+        return error

@@ -1,0 +1,42 @@
+"""Producers: the names of those who write, numbered in order of appearance."""
+
+from __future__ import annotations
+
+import threading
+
+#: Rows keep a producer in 16 bits.
+MAX_PRODUCERS = 65_535
+_OTHERS = "(others)"
+
+
+class Producers:
+    """An append-only list of names; number 0 is "", the bank itself.
+
+    A reader that knows the first n names asks for those from n on, so each name crosses the
+    wire once. Producers beyond the 65,534th share the name "(others)".
+    """
+
+    def __init__(self) -> None:
+        self._names: list[str] = [""]
+        self._numbers: dict[str, int] = {"": 0}
+        self._lock = threading.Lock()
+
+    def number(self, name: str) -> int:
+        """The number of `name`, given to it now if it is new."""
+        number = self._numbers.get(name)
+        if number is not None:
+            return number
+        with self._lock:
+            if len(self._names) == MAX_PRODUCERS - 1:
+                name = _OTHERS
+            if name not in self._numbers:
+                self._names.append(name)
+                self._numbers[name] = len(self._names) - 1
+            return self._numbers[name]
+
+    def names(self, known: int) -> tuple[str, ...]:
+        """The names from number `known` on."""
+        if known == len(self._names):
+            return ()
+        with self._lock:
+            return tuple(self._names[max(known, 0) :])
