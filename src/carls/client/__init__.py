@@ -1,0 +1,19 @@
+"""Banks and tables, as trainers and makers use them."""
+
+from carls.client.bank import Bank, connect
+from carls.client.embeddings import EmbeddingTable
+from carls.client.features import FeatureTable
+from carls.client.models import Models
+from carls.client.results import FeatureRows, Model, Ragged, Rows
+
+__all__ = [
+    "Bank",
+    "EmbeddingTable",
+    "FeatureRows",
+    "FeatureTable",
+    "Model",
+    "Models",
+    "Ragged",
+    "Rows",
+    "connect",
+]

@@ -1,0 +1,250 @@
+"""A bank as its users see it, and `connect`, which finds one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import weakref
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+from carls.client.embeddings import EmbeddingTable
+from carls.client.features import FeatureTable
+from carls.client.handle import TableHandle
+from carls.client.local import LocalTransport
+from carls.client.models import Models
+from carls.client.process import check_process
+from carls.client.producers import KnownProducers
+from carls.client.transport import Transport
+from carls.errors import ClosedError, InvalidRequestError, NotInThisVersionError
+from carls.messages import BankInfo, DescribeBank, DescribeTable, DropTable, ListTables, TableInfo
+from carls.specs import EmbeddingSpec, FeatureSpec, Initializer, Normal, Optimizer, check_name
+
+H = TypeVar("H", bound=TableHandle[Any])
+
+#: Seconds that a call may take unless it says otherwise.
+DEFAULT_TIMEOUT_S = 10.0
+
+
+class Bank:
+    """A knowledge bank: tables by name, and models.
+
+    Attributes:
+        url: where it is.
+        producer: the name that this client's writes carry.
+        timeout_s: deadline of calls that name none, in seconds.
+        models: its checkpoints.
+    """
+
+    def __init__(self, transport: Transport, producer: str, timeout_s: float) -> None:
+        self._transport = transport
+        self._process = os.getpid()
+        self._handles: weakref.WeakSet[TableHandle[Any]] = weakref.WeakSet()
+        self._producers = KnownProducers()
+        self._lock = threading.Lock()
+        self._closed = False
+        self.url = transport.url
+        self.producer = producer
+        self.timeout_s = timeout_s
+        self.models = Models(self)
+        if not transport.bank_id:
+            self._learn_id()
+
+    @property
+    def id(self) -> str:
+        """32 hex digits, new whenever the bank starts empty."""
+        return self._transport.bank_id
+
+    def embeddings(
+        self,
+        name: str,
+        dim: int,
+        dtype: str = "float32",
+        seed: int = 0,
+        keys: str | None = None,
+        optimizer: Optimizer | str | Mapping[str, Any] | None = None,
+        initializer: Initializer | str | Mapping[str, Any] = Normal(0.05),  # noqa: B008 - frozen
+    ) -> EmbeddingTable:
+        """Open the embedding table `name`, or create it.
+
+        Args:
+            name: 1 to 128 letters, digits and `_ . : -`.
+            dim: elements of a row, 1 to 65536.
+            dtype: "float32".
+            seed: of the initial values.
+            keys: "int64", "string" or "bytes"; None: whatever is used first.
+            optimizer: applied to pushed gradients; an object, its name or its JSON form.
+            initializer: first value of rows that look-ups create; likewise.
+
+        Raises:
+            InvalidSpecError: arguments that cannot be.
+            SpecMismatchError: the table exists with another spec; the message names both.
+        """
+        self._check()
+        spec = EmbeddingSpec(
+            dim=dim,
+            dtype=dtype,
+            seed=seed,
+            keys=keys,
+            optimizer=None if optimizer is None else Optimizer.of(optimizer),
+            initializer=Initializer.of(initializer),
+        )
+        return self._remember(EmbeddingTable(self, check_name("table", name), spec))
+
+    def features(self, name: str, columns: Mapping[str, str], keys: str | None = None) -> FeatureTable:
+        """Open the feature table `name`, or create it.
+
+        Args:
+            name: as for `embeddings`.
+            columns: name -> type: int32, int64, float32, float64, bool, string, or list<T> of
+                int32, int64, float32, float64, string.
+            keys: as for `embeddings`.
+
+        Raises:
+            InvalidSpecError, SpecMismatchError: as for `embeddings`.
+        """
+        self._check()
+        spec = FeatureSpec(columns=tuple(columns.items()), keys=keys)
+        return self._remember(FeatureTable(self, check_name("table", name), spec))
+
+    def tables(self) -> list[TableInfo]:
+        """All tables, by name."""
+        self._check()
+        return cast("list[TableInfo]", self._transport.call(ListTables(), self.timeout_s))
+
+    def describe(self, name: str) -> TableInfo:
+        """Spec, rows and bytes of one table."""
+        self._check()
+        return cast("TableInfo", self._transport.call(DescribeTable(name), self.timeout_s))
+
+    def drop(self, name: str) -> None:
+        """Drop a table with all its rows."""
+        self._check()
+        self._transport.call(DropTable(name), self.timeout_s)
+
+    def info(self) -> BankInfo:
+        """The bank's id, version, uptime and tables."""
+        self._check()
+        return cast("BankInfo", self._transport.call(DescribeBank(), self.timeout_s))
+
+    def close(self) -> None:
+        """Flush and close all handles, then the connection; closing twice is fine.
+
+        Raises what went wrong in the background, after everything was closed.
+        """
+        if self._closed or os.getpid() != self._process:
+            return
+        errors: list[Exception] = []
+        for close in [*(handle.close for handle in self._handles), self.models.close]:
+            try:
+                close()
+            except Exception as error:
+                errors.append(error)
+        self._closed = True
+        self._transport.close()
+        if errors:
+            raise errors[0]
+
+    def __enter__(self) -> Bank:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except Exception:
+            # What went wrong inside the with block says more.
+            if error is None:
+                raise
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if isinstance(self._transport, LocalTransport):
+            raise InvalidRequestError(
+                "a bank in memory cannot be sent to another process: start `carls serve` and "
+                "connect both processes to its URL"
+            )
+        return (_reconnect, (self.url, self.producer, self.timeout_s))
+
+    def __repr__(self) -> str:
+        return f"Bank({self.url}, id={self.id[:8]})"
+
+    # --- for handles ---
+
+    def _remember(self, handle: H) -> H:
+        self._handles.add(handle)
+        return handle
+
+    def _forget(self, handle: TableHandle[Any]) -> None:
+        self._handles.discard(handle)
+
+    def _learn_id(self) -> str:
+        """Ask the bank for its id; if it is another one, what was known of the old one goes."""
+        info = cast("BankInfo", self._transport.call(DescribeBank(), self.timeout_s))
+        with self._lock:
+            if info.id != self._transport.bank_id:
+                self._producers = KnownProducers()
+                self._transport.bank_id = info.id
+        return info.id
+
+    def _check(self) -> None:
+        check_process(self._process, f"the connection to {self.url}")
+        if self._closed:
+            raise ClosedError(f"the connection to {self.url} was closed: connect again", bank=self.url)
+
+
+def _reconnect(url: str, producer: str, timeout_s: float) -> Bank:
+    return connect(url, producer=producer, timeout_s=timeout_s)
+
+
+_LATER = {
+    "file": "durable banks",
+    "ray": "banks on a Ray cluster",
+    "grpc+tls": "TLS",
+}
+
+
+def connect(
+    url: str | None = None, *, producer: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> Bank:
+    """Connect to a bank.
+
+    Args:
+        url: None or "memory://" for a new bank in this process, in memory; "grpc://host:port"
+            (port 7070 if none is given) or "grpc+unix:///path" for a bank server.
+        producer: the name that writes carry; default "host/process id".
+        timeout_s: deadline of calls that name none, in seconds.
+
+    Returns:
+        A `Bank`; close it, or use it in a `with` block.
+
+    Raises:
+        InvalidRequestError: a URL of another kind.
+        NotInThisVersionError: a kind of bank that is planned.
+        UnavailableError: nobody answers there.
+    """
+    if not timeout_s > 0:
+        raise InvalidRequestError(f"timeout_s={timeout_s!r}: expected seconds > 0")
+    name = f"{socket.gethostname()}/{os.getpid()}" if producer is None else producer
+    if not isinstance(name, str) or not 0 < len(name) <= 200:
+        raise InvalidRequestError(f"producer={producer!r}: expected a name of 1 to 200 characters")
+    return Bank(_transport("memory://" if url is None else url), name, timeout_s)
+
+
+def _transport(url: str) -> Transport:
+    scheme = url.split("://")[0]
+    if url == "memory://":
+        return LocalTransport()
+    if scheme in _LATER:
+        raise NotInThisVersionError(f"{url}: {_LATER[scheme]} are not in this version; use grpc://host:port")
+    if scheme == "grpc" and "," in url:
+        raise NotInThisVersionError(
+            f"{url}: rows spread over servers are not in this version; name one server"
+        )
+    if scheme in ("grpc", "grpc+unix"):
+        from carls.client.flight import FlightTransport
+
+        return FlightTransport(url)
+    raise InvalidRequestError(f"bank URL {url!r}: expected memory://, grpc://host:port or grpc+unix:///path")

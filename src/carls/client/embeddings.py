@@ -1,0 +1,258 @@
+"""Embedding tables, as their users see them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from carls.bank.checks import check_matrix
+from carls.client.handle import TableHandle
+from carls.client.results import Rows
+from carls.client.split import split
+from carls.errors import InvalidValueError
+from carls.keys import Keys
+from carls.messages import (
+    ROW_META,
+    AgeBound,
+    Assign,
+    Floats,
+    Lookup,
+    PushGradients,
+    Reply,
+    RowBatch,
+    Scan,
+    ScanPage,
+    WriteId,
+)
+from carls.specs import EmbeddingSpec
+
+#: Look-ups that may be under way ahead of the one that will use them.
+MAX_PREFETCHED = 8
+
+
+class _Prefetched(NamedTuple):
+    keys: Keys
+    create: bool
+    bound: AgeBound
+    rows: Future[Rows]
+
+
+class EmbeddingTable(TableHandle[EmbeddingSpec]):
+    """A table of float32 vectors with an optimizer inside the bank."""
+
+    def __init__(self, bank: Any, name: str, spec: EmbeddingSpec) -> None:
+        self._prefetched: deque[_Prefetched] = deque()
+        self._prefetched_lock = threading.Lock()
+        super().__init__(bank, name, spec)
+
+    @property
+    def dim(self) -> int:
+        """Elements of a row."""
+        return self.spec.dim
+
+    def lookup(
+        self,
+        keys: Any,
+        create: bool = True,
+        at_step: int | None = None,
+        max_age_steps: int | None = None,
+        max_age_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> Rows:
+        """Read the rows of n keys.
+
+        Args:
+            keys: list of int, str or bytes, numpy or Arrow array, or `Keys`.
+            create: whether unknown keys get a row with its initial value. With False they come
+                back as zeros with `found` False, nothing is created and nothing is counted.
+            at_step: the reader's training step.
+            max_age_steps: rows whose step is below `at_step - max_age_steps` are not `fresh`.
+            max_age_s: rows written longer ago, in seconds, are not `fresh`.
+            timeout_s: deadline; default the bank's.
+
+        Returns:
+            `Rows` with values (n, dim) and what is known about each row.
+
+        Raises:
+            InvalidKeyError: keys that cannot be, or of another type than the table's.
+            DeadlineExceededError, UnavailableError: no reply in time.
+            BankRestartedError: once, after the bank was replaced by an empty one.
+        """
+        batch, bound = Keys.of(keys), AgeBound(at_step, max_age_steps, max_age_s)
+        if self._prefetched:
+            ahead = self._take_prefetched(batch, create, bound)
+            if ahead is not None:
+                return ahead.result(self._timeout(timeout_s))
+        return self._read(timeout_s, lambda left: self._lookup(batch, create, bound, left))
+
+    def lookup_async(
+        self,
+        keys: Any,
+        create: bool = True,
+        at_step: int | None = None,
+        max_age_steps: int | None = None,
+        max_age_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> Future[Rows]:
+        """As `lookup`, in the background."""
+        batch, bound = Keys.of(keys), AgeBound(at_step, max_age_steps, max_age_s)
+        return self._read_async(timeout_s, lambda left: self._lookup(batch, create, bound, left))
+
+    def prefetch(
+        self,
+        keys: Any,
+        create: bool = True,
+        at_step: int | None = None,
+        max_age_steps: int | None = None,
+        max_age_s: float | None = None,
+        fresh: bool = False,
+    ) -> None:
+        """Start a look-up whose rows the next `lookup` with equal arguments takes.
+
+        The rows may miss writes made after this call, and as many before it as look-ups are
+        under way ahead. With `fresh` they have all writes made before it. At most 8 are kept;
+        older ones that nobody took are dropped.
+        """
+        batch, bound = Keys.of(keys), AgeBound(at_step, max_age_steps, max_age_s)
+        with self._prefetched_lock:
+            if len(self._prefetched) == MAX_PREFETCHED:
+                self._prefetched.popleft().rows.cancel()
+            lag = 0 if fresh else len(self._prefetched) + 1
+            rows = self._read_async(None, lambda left: self._lookup(batch, create, bound, left), lag=lag)
+            self._prefetched.append(_Prefetched(batch, create, bound, rows))
+
+    def assign(self, keys: Any, values: Any, step: int = -1, timeout_s: float | None = None) -> None:
+        """Set the rows of n keys.
+
+        Args:
+            keys: as for `lookup`. Where a key repeats, its last value stays.
+            values: (n, dim) float32, finite. Optimizer state stays as it is.
+            step: the training step that the values come from; -1: not said.
+            timeout_s: deadline; default the bank's.
+
+        Raises:
+            InvalidValueError: wrong shape or dtype, NaN or infinity; nothing was changed.
+            OutcomeUnknownError: no reply in time; `flush()` repeats the write safely.
+        """
+        for build in self._writes(Assign, "values", keys, values, step):
+            self._write(build, timeout_s)
+
+    def assign_async(
+        self, keys: Any, values: Any, step: int = -1, timeout_s: float | None = None
+    ) -> Future[Reply]:
+        """As `assign`, in the background and in order."""
+        return [self._write_async(b, timeout_s) for b in self._writes(Assign, "values", keys, values, step)][
+            -1
+        ]
+
+    def push_gradients(self, keys: Any, grads: Any, step: int = -1, timeout_s: float | None = None) -> None:
+        """Apply gradients to the rows of n keys by the table's optimizer, inside the bank.
+
+        Args:
+            keys: as for `lookup`; gradients of equal keys are summed first; unknown keys get a row.
+            grads: (n, dim) float32, finite.
+            step: the trainer's step; -1: not said.
+            timeout_s: deadline; default the bank's.
+
+        Raises:
+            InvalidValueError: wrong shape or dtype, NaN or infinity; nothing was changed.
+            InvalidRequestError: the table has no optimizer.
+            OutcomeUnknownError: no reply in time; `flush()` repeats the push safely.
+        """
+        for build in self._writes(PushGradients, "gradients", keys, grads, step):
+            self._write(build, timeout_s)
+
+    def push_gradients_async(
+        self, keys: Any, grads: Any, step: int = -1, timeout_s: float | None = None
+    ) -> Future[Reply]:
+        """As `push_gradients`, in the background and in order. Waits only when many are queued.
+
+        The arrays must not be changed until the future is done.
+        """
+        builds = self._writes(PushGradients, "gradients", keys, grads, step)
+        return [self._write_async(build, timeout_s) for build in builds][-1]
+
+    def scan(self, batch: int = 4096, timeout_s: float | None = None) -> Iterator[tuple[Keys, Rows]]:
+        """Walk all rows, `batch` at a time, in no particular order.
+
+        Rows present during the whole walk come exactly once. Scanning counts as no look-up.
+        """
+        limit = min(batch, max(1, (8 << 20) // self._row_nbytes))
+        cursor = 0
+        while cursor >= 0:
+            keys, rows, cursor = self._read(timeout_s, partial(self._scan, cursor, limit))
+            if keys is not None:
+                yield keys, rows
+
+    # --- requests ---
+
+    @property
+    def _row_nbytes(self) -> int:
+        return 4 * self.dim + ROW_META.itemsize
+
+    def _lookup(self, keys: Keys, create: bool, bound: AgeBound, timeout_s: float) -> Rows:
+        parts = split(keys, self._row_nbytes)
+        if len(parts) == 1:
+            return self._lookup_part(keys, create, bound, timeout_s)
+        rows = [self._lookup_part(keys[part], create, bound, timeout_s) for part in parts]
+        meta = np.concatenate([part._meta for part in rows])
+        return Rows(meta, rows[-1]._producers, np.concatenate([part.values for part in rows]))
+
+    def _lookup_part(self, keys: Keys, create: bool, bound: AgeBound, timeout_s: float) -> Rows:
+        producers = self.bank._producers
+        known = producers.known
+        batch = cast("RowBatch", self._send(Lookup(self.name, keys, create, bound, known), timeout_s))
+        return Rows(batch.meta, producers.learn(known, batch.producers), batch.values)
+
+    def _scan(self, cursor: int, limit: int, timeout_s: float) -> tuple[Keys | None, Rows, int]:
+        producers = self.bank._producers
+        known = producers.known
+        page = cast("ScanPage", self._send(Scan(self.name, cursor, limit, known), timeout_s))
+        batch = page.rows
+        return page.keys, Rows(batch.meta, producers.learn(known, batch.producers), batch.values), page.cursor
+
+    def _writes(
+        self, request: type[Assign | PushGradients], what: str, keys: Any, matrix: Any, step: int
+    ) -> Any:
+        """Builders of the requests of one call: one nearly always, more for very large batches."""
+        batch = Keys.of(keys)
+        array = as_floats(what, matrix)
+        parts = split(batch, 4 * self.dim)
+        if len(parts) == 1:
+            return [self._builder(request, batch, array, step)]
+        # The bank checks each part; a bad row in a later one must not find the first applied.
+        array = check_matrix(what, self.name, array, len(batch), self.dim)
+        return [self._builder(request, batch[part], array[part], step) for part in parts]
+
+    def _builder(self, request: type[Assign | PushGradients], keys: Keys, array: Floats, step: int) -> Any:
+        def build(write: WriteId) -> Assign | PushGradients:
+            return request(self.name, keys, array, step, self.bank.producer, write)
+
+        return build
+
+    def _take_prefetched(self, keys: Keys, create: bool, bound: AgeBound) -> Future[Rows] | None:
+        with self._prefetched_lock:
+            for ahead in self._prefetched:
+                if ahead.create == create and ahead.bound == bound and ahead.keys == keys:
+                    self._prefetched.remove(ahead)
+                    return ahead.rows
+        return None
+
+
+def as_floats(what: str, matrix: Any) -> Floats:
+    """`matrix` as an array; anything but an array (lists, CPU tensors) is converted to float32."""
+    if isinstance(matrix, np.ndarray):
+        return matrix
+    try:
+        return np.asarray(matrix, dtype=np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidValueError(
+            f"{what} of type {type(matrix).__name__} are no matrix of numbers ({error}): "
+            "expected a float32 array (n, dim)"
+        ) from None

@@ -1,0 +1,173 @@
+"""What all table handles share: calls, restarts, order of reads and writes, closing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+import numpy as np
+
+from carls.client.split import split
+from carls.client.writer import Build, Writer
+from carls.errors import BankRestartedError, ClientForgottenError, ClosedError, UnknownTableError
+from carls.keys import Keys
+from carls.messages import Bools, DescribeTable, Erase, Erased, OpenTable, Reply, Request, TableInfo
+from carls.specs import TableSpec, spec_from_json
+
+if TYPE_CHECKING:
+    from carls.client.bank import Bank
+
+S = TypeVar("S", bound=TableSpec)
+R = TypeVar("R")
+
+
+class TableHandle(Generic[S]):
+    """A table of a bank, as one process uses it. Made by `Bank`; thread-safe.
+
+    Reads see this handle's earlier writes. Each verb has a twin ending in `_async` that returns
+    a `concurrent.futures.Future` (await it with `asyncio.wrap_future`).
+
+    Attributes:
+        bank: the bank that the table is in.
+        name: of the table.
+        spec: of the table, as opened.
+    """
+
+    def __init__(self, bank: Bank, name: str, spec: S) -> None:
+        self.bank = bank
+        self.name = name
+        self._writer = Writer(f"table {name!r} of {bank.url}", self._send)
+        self._reader: ThreadPoolExecutor | None = None
+        self._closed = False
+        self.spec: S = spec
+        self._open()
+
+    def describe(self) -> TableInfo:
+        """The table's spec, number of rows and bytes, as the bank has them now."""
+        return cast("TableInfo", self._send(DescribeTable(self.name), self.bank.timeout_s))
+
+    def __len__(self) -> int:
+        return self.describe().rows
+
+    def erase(self, keys: Any, timeout_s: float | None = None) -> Bools:
+        """Remove the rows of n keys; returns (n,) bool, whether each had one."""
+        batch = Keys.of(keys)
+        found = []
+        for rows in split(batch, 1):
+            reply = self._write(partial(Erase, self.name, batch[rows]), timeout_s)
+            found.append(cast("Erased", reply).found)
+        return np.concatenate(found)
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until every write so far has been applied; raises what went wrong in the background."""
+        self._check()
+        self._writer.flush(self._timeout(timeout_s))
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Flush, then give threads back; closing twice is fine. The table stays in the bank."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._writer.close(self._timeout(timeout_s))
+        finally:
+            if self._reader is not None:
+                self._reader.shutdown(wait=True, cancel_futures=True)
+            self.bank._forget(self)
+
+    def __enter__(self: R) -> R:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_reopen, (type(self), self.bank, self.name, self.spec.to_json()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r} at {self.bank.url}, {self.spec})"
+
+    # --- for the handles of each kind ---
+
+    def _read(self, timeout_s: float | None, call: Callable[[float], R]) -> R:
+        """Run `call(seconds left)` after this handle's earlier writes are done."""
+        self._check()
+        timeout = self._timeout(timeout_s)
+        return self._after_writes(self._writer.issued, timeout, call)
+
+    def _read_async(self, timeout_s: float | None, call: Callable[[float], R], *, lag: int = 0) -> Future[R]:
+        """As `_read`, in the background; `lag` of the latest writes need not be done before."""
+        self._check()
+        timeout = self._timeout(timeout_s)
+        if self._reader is None:
+            self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"carls reader of {self.name}")
+        return self._reader.submit(self._after_writes, self._writer.issued - lag, timeout, call)
+
+    def _after_writes(self, issued: int, timeout: float, call: Callable[[float], R]) -> R:
+        if self._writer.settled >= issued:
+            return call(timeout)
+        deadline = time.monotonic() + timeout
+        self._writer.wait(issued, timeout)
+        return call(max(deadline - time.monotonic(), 0.001))
+
+    def _write(self, build: Build, timeout_s: float | None) -> Reply:
+        self._check()
+        return self._writer.write(build, self._timeout(timeout_s))
+
+    def _write_async(self, build: Build, timeout_s: float | None) -> Future[Reply]:
+        self._check()
+        return self._writer.write_async(build, self._timeout(timeout_s))
+
+    def _send(self, request: Request, timeout_s: float) -> Reply:
+        """Send a request; finds out here whether the bank was replaced by another."""
+        transport = self.bank._transport
+        if transport.bank_id != self._bank_id:
+            self._renew()
+        try:
+            return transport.call(request, timeout_s)
+        except BankRestartedError:
+            self._renew()
+        except (ClientForgottenError, UnknownTableError) as error:
+            if self.bank._learn_id() != self._bank_id:
+                self._renew()
+            if isinstance(error, ClientForgottenError):
+                self._writer.renew()
+            raise
+        raise AssertionError("unreachable")
+
+    def _renew(self) -> None:
+        """Open the table in the bank that is there now, and say so by an error, once."""
+        old = self._bank_id
+        self.bank._learn_id()
+        self._writer.renew()
+        self._open()
+        raise BankRestartedError(
+            f"bank {old} at {self.bank.url} was replaced by bank {self._bank_id}: its in-memory rows are "
+            f"gone. Table {self.name!r} is open again and the next call works; fill it anew if nobody else does",
+            bank=self.bank.url,
+            table=self.name,
+        )
+
+    def _open(self) -> None:
+        self._bank_id = self.bank._transport.bank_id
+        request = OpenTable(self.name, self.spec.to_json())
+        info = cast("TableInfo", self.bank._transport.call(request, self.bank.timeout_s))
+        self.spec = cast("S", spec_from_json(info.spec))
+
+    def _timeout(self, timeout_s: float | None) -> float:
+        return self.bank.timeout_s if timeout_s is None else timeout_s
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ClosedError(
+                f"table {self.name!r} of {self.bank.url} was closed: open it again", table=self.name
+            )
+        self.bank._check()
+        self._writer.raise_background_error()
+
+
+def _reopen(handle: type[TableHandle[Any]], bank: Bank, name: str, spec: dict[str, Any]) -> TableHandle[Any]:
+    return handle(bank, name, spec_from_json(spec))

@@ -1,0 +1,172 @@
+"""Models: checkpoints in the bank, for makers to follow."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+
+from carls.client.results import Model
+from carls.client.writer import Writer
+from carls.errors import BankRestartedError, ClientForgottenError, InvalidRequestError, InvalidValueError
+from carls.messages import (
+    FetchModel,
+    LatestModel,
+    ListModels,
+    ModelInfo,
+    ModelPart,
+    NoModel,
+    PublishModel,
+    Reply,
+    Request,
+    WriteId,
+)
+from carls.specs import check_name
+
+if TYPE_CHECKING:
+    from carls.client.bank import Bank
+
+#: Bytes of one part of a checkpoint on its way.
+PART_BYTES = 8 << 20
+#: Longest wait of one request; longer ones are several.
+_POLL_S = 5.0
+
+
+class Models:
+    """The checkpoints of a bank; `bank.models`."""
+
+    def __init__(self, bank: Bank) -> None:
+        self._bank = bank
+        self._writers: dict[str, Writer] = {}
+        self._lock = threading.Lock()
+
+    def publish(
+        self, name: str, tensors: Mapping[str, Any], step: int, keep: int = 3, timeout_s: float | None = None
+    ) -> None:
+        """Publish a checkpoint; others see all of it or nothing.
+
+        Args:
+            name: of the model.
+            tensors: name -> array or tensor, such as a PyTorch `state_dict()`. At most 8 GiB.
+            step: the training step, >= 0.
+            keep: how many of the newest checkpoints the bank keeps, >= 1.
+            timeout_s: deadline for each part of 8 MiB; default the bank's.
+
+        Raises:
+            InvalidValueError: no tensors, or one that numpy cannot hold.
+        """
+        check_name("model", name)
+        data = safetensors.numpy.save(
+            {key: _as_array(name, key, value) for key, value in _items(name, tensors)}
+        )
+        digest = hashlib.sha256(data).hexdigest()
+        starts = range(0, len(data), PART_BYTES)
+        writer = self._writer(name)
+        timeout = self._bank.timeout_s if timeout_s is None else timeout_s
+        for part, start in enumerate(starts):
+            piece = data[start : start + PART_BYTES]
+
+            def build(write: WriteId, part: int = part, piece: bytes = piece) -> PublishModel:
+                producer = self._bank.producer
+                return PublishModel(name, int(step), keep, part, len(starts), digest, piece, producer, write)
+
+            writer.write(build, timeout)
+
+    def latest(
+        self, name: str, newer_than: int | None = None, wait_s: float = 0.0, timeout_s: float | None = None
+    ) -> Model | None:
+        """The newest checkpoint whose step is above `newer_than`, or None.
+
+        Args:
+            name: of the model.
+            newer_than: a step; None for any.
+            wait_s: how long to wait for such a checkpoint, in seconds.
+            timeout_s: deadline for each request beyond the wait; default the bank's.
+        """
+        deadline = time.monotonic() + wait_s
+        timeout = self._bank.timeout_s if timeout_s is None else timeout_s
+        while True:
+            wait = min(max(deadline - time.monotonic(), 0.0), _POLL_S)
+            info = self._send(LatestModel(name, newer_than, wait), timeout)
+            if isinstance(info, ModelInfo):
+                model = self._fetch(info, timeout)
+                if model is not None:
+                    return model
+            elif isinstance(info, NoModel) and time.monotonic() >= deadline:
+                return None
+
+    def list(self) -> list[ModelInfo]:
+        """The newest checkpoint of each model, by name, without the tensors."""
+        return cast("list[ModelInfo]", self._send(ListModels(), self._bank.timeout_s))
+
+    def close(self) -> None:
+        """Give the writers back; closing twice is fine."""
+        with self._lock:
+            writers = list(self._writers.values())
+        for writer in writers:
+            writer.close(self._bank.timeout_s)
+
+    def _fetch(self, info: ModelInfo, timeout_s: float) -> Model | None:
+        """The checkpoint's tensors; None if newer ones have replaced it meanwhile."""
+        parts = []
+        for part in range(info.parts):
+            try:
+                reply = self._send(FetchModel(info.name, info.version, part), timeout_s)
+            except InvalidRequestError:
+                return None
+            parts.append(cast("ModelPart", reply).data)
+        data = b"".join(parts)
+        if hashlib.sha256(data).hexdigest() != info.digest:
+            raise InvalidValueError(
+                f"model {info.name!r} version {info.version} was damaged on its way: fetch it again"
+            )
+        tensors = safetensors.numpy.load(data)
+        return Model(info.name, info.version, info.step, info.age, info.producer, tensors)
+
+    def _writer(self, name: str) -> Writer:
+        self._bank._check()
+        with self._lock:
+            if name not in self._writers:
+                self._writers[name] = Writer(f"model {name!r} of {self._bank.url}", self._send)
+            return self._writers[name]
+
+    def _send(self, request: Request, timeout_s: float) -> Reply:
+        self._bank._check()
+        transport = self._bank._transport
+        try:
+            return transport.call(request, timeout_s)
+        except (BankRestartedError, ClientForgottenError):
+            self._bank._learn_id()
+            with self._lock:
+                for writer in self._writers.values():
+                    writer.renew()
+            raise
+
+
+def _items(name: str, tensors: Mapping[str, Any]) -> Any:
+    if not isinstance(tensors, Mapping) or not tensors:
+        raise InvalidValueError(f"model {name!r}: expected a mapping of at least one name to a tensor")
+    return tensors.items()
+
+
+def _as_array(name: str, key: str, value: Any) -> npt.NDArray[Any]:
+    """`value` as a numpy array in C order, which is what safetensors writes."""
+    try:
+        if hasattr(value, "detach"):
+            value = value.detach().cpu().numpy()
+        array = np.asarray(value, order="C")
+    except (TypeError, ValueError) as error:
+        raise InvalidValueError(
+            f"tensor {key!r} of model {name!r} cannot become a numpy array: {error}"
+        ) from None
+    if array.dtype.kind not in "fiub":
+        raise InvalidValueError(
+            f"tensor {key!r} of model {name!r} has dtype {array.dtype}: expected numbers or bool"
+        )
+    return array
