@@ -32,7 +32,7 @@ public:
                 return;
             }
             std::memset(values + size_t{i} * dim_, 0, dim_ * sizeof(float));
-            meta[i] = absent();
+            describe_absent(meta[i]);
         });
     }
 
@@ -70,8 +70,7 @@ public:
                 row->count.fetch_add(1, std::memory_order_relaxed);
                 copy(row, i, bound, now, values, meta);
                 if (row->mark == kMarked) {
-                    meta[i].created = 1;
-                    meta[i].fresh = 0;
+                    meta[i].truths = RowMeta::kFound | RowMeta::kCreated;
                 }
             }
         }
@@ -172,7 +171,7 @@ private:
 
     void copy(const RowHeader *row, uint32_t i, const AgeBound &bound, uint64_t now, float *values, RowMeta *meta) {
         std::memcpy(values + size_t{i} * dim_, value(row), dim_ * sizeof(float));
-        meta[i] = describe(row, now, bound);
+        describe(row, now, bound, meta[i]);
     }
 
     void fetch(const RowHeader *row, uint32_t bytes) const {

@@ -85,11 +85,11 @@ public:
                 const uint32_t i = plan.positions(s)[k];
                 const uint32_t number = store_.find(s, plan.hashes[i], keys, i);
                 if (number == RowStore::kNone) {
-                    meta[i] = absent();
+                    describe_absent(meta[i]);
                     continue;
                 }
                 RowHeader *row = store_.row(s, number);
-                meta[i] = describe(row, now, bound);
+                describe(row, now, bound, meta[i]);
                 for (size_t c = 0; c < columns_.size(); ++c) blocks[c][i] = get(row, columns_[c], pools[c]);
             }
         }

@@ -69,7 +69,9 @@ struct RowMeta {
     int64_t step;
     double age;
     uint32_t producer;
-    uint8_t found, created, fresh, reserved;
+    uint32_t truths;  // bytes: found, created, fresh, reserved
+
+    static constexpr uint32_t kFound = 1, kCreated = 1 << 8, kFresh = 1 << 16;
 };
 static_assert(sizeof(RowMeta) == 32);
 

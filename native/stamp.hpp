@@ -27,24 +27,20 @@ struct Stamp {
     }
 };
 
-inline RowMeta describe(const RowHeader *row, uint64_t now, const AgeBound &bound) {
-    RowMeta meta{};
+// Written field by field to where it belongs: built elsewhere and copied, it would make the
+// processor wait for its own narrow stores.
+inline void describe(const RowHeader *row, uint64_t now, const AgeBound &bound, RowMeta &meta) {
+    const uint64_t written = row->written_at();
+    const double age = now > written ? static_cast<double>(now - written) * kSecondsPerTick : 0.0;
     meta.version = row->version;
     meta.count = row->count.load(std::memory_order_relaxed);
     meta.step = row->step;
-    const uint64_t written = row->written_at();
-    meta.age = now > written ? static_cast<double>(now - written) * kSecondsPerTick : 0.0;
+    meta.age = age;
     meta.producer = row->producer;
-    meta.found = 1;
-    meta.fresh = row->step >= bound.min_step && meta.age <= bound.max_age;
-    return meta;
+    meta.truths = RowMeta::kFound | (row->step >= bound.min_step && age <= bound.max_age ? RowMeta::kFresh : 0);
 }
 
 // What is told about a row that is not there.
-inline RowMeta absent() {
-    RowMeta meta{};
-    meta.step = -1;
-    return meta;
-}
+inline void describe_absent(RowMeta &meta) { meta = RowMeta{0, 0, -1, 0.0, 0, 0}; }
 
 }  // namespace carls

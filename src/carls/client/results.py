@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from carls.keys import Keys, from_binary
+from carls.keys import from_binary
 from carls.messages import Bools, Floats, Int64s, Meta
 
 
