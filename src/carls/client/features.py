@@ -127,9 +127,10 @@ class FeatureTable(TableHandle[FeatureSpec]):
         table = self._batch(columns)
         row_nbytes = table.nbytes // max(len(batch), 1) + 1
         parts = split(batch, row_nbytes)
-        if len(parts) > 1:
-            # The bank checks each part; a bad row in a later one must not find the first applied.
-            check_batch(self.name, self.spec, table, len(batch))
+        if len(parts) == 1:
+            return [self._builder(batch, table, step)]
+        # The bank checks each part; a bad row in a later one must not find the first applied.
+        check_batch(self.name, self.spec, table, len(batch))
         return [
             self._builder(batch[part], table.slice(part.start, part.stop - part.start), step)
             for part in parts

@@ -1,0 +1,5 @@
+"""`python -m carls` is `carls`."""
+
+from carls.cli.main import main
+
+main()

@@ -1,0 +1,40 @@
+"""The `carls` command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from carls.cli.bench import app as bench
+from carls.cli.demo import app as demo
+from carls.cli.serve import serve
+from carls.errors import CarlsError
+from carls.version import VERSION
+
+app = typer.Typer(
+    name="carls",
+    help="A knowledge bank where training jobs and knowledge makers meet without waiting.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(serve)
+app.add_typer(demo, name="demo")
+app.add_typer(bench, name="bench")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(VERSION)
+
+
+def main() -> None:
+    """Run the command line; errors of carls become one line and exit code 1."""
+    try:
+        app()
+    except CarlsError as error:
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {error}", soft_wrap=True)
+        sys.exit(1)

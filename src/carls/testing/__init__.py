@@ -1,0 +1,20 @@
+"""What every kind of bank must do, as tests that anybody can run over theirs.
+
+Needs pytest and hypothesis (`pip install 'carls[testing]'`). In a test file:
+
+    from carls.testing import BankConformance, bank_machine
+
+    class TestMyBank(BankConformance):
+        @pytest.fixture
+        def bank(self):
+            with carls.connect("grpc://127.0.0.1:7070") as bank:
+                yield bank
+
+    TestMyBankModel = bank_machine(lambda: carls.connect("grpc://127.0.0.1:7070")).TestCase
+"""
+
+from carls.testing.conformance import BankConformance
+from carls.testing.machine import bank_machine
+from carls.testing.oracle import OracleTable, initial_value
+
+__all__ = ["BankConformance", "OracleTable", "bank_machine", "initial_value"]

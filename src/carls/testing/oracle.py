@@ -1,0 +1,117 @@
+"""A plain-dict table: the same rules as the bank's, written as simply as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from carls import _core
+from carls.messages import Floats
+from carls.specs import SGD, Adagrad, Constant, EmbeddingSpec, Uniform, Zeros
+
+Key = int | str | bytes
+
+
+def initial_value(spec: EmbeddingSpec, key: Key) -> Floats:
+    """The first value of a key's row, (dim,) float32, by numpy's own Philox4x64-10.
+
+    For zeros, constant and uniform initializers; see docs/initial-values.md.
+    """
+    initializer = spec.initializer
+    if isinstance(initializer, Zeros):
+        return np.zeros(spec.dim, np.float32)
+    if isinstance(initializer, Constant):
+        return np.full(spec.dim, initializer.value, np.float32)
+    if not isinstance(initializer, Uniform):
+        raise NotImplementedError(f"no plain definition of {initializer}")
+    if isinstance(key, int):
+        hashed = key % 2**64
+    else:
+        hashed = _core.xxh64(key.encode() if isinstance(key, str) else key)
+    raw = np.random.Philox(key=np.array([spec.seed, hashed], np.uint64)).random_raw(spec.dim)
+    unit = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    values: Floats = (initializer.low + (initializer.high - initializer.low) * unit).astype(np.float32)
+    return values
+
+
+@dataclass
+class OracleRow:
+    """One row."""
+
+    value: Floats
+    accumulator: Floats
+    version: int = 0
+    count: int = 0
+    step: int = -1
+    producer: str = ""
+
+
+class OracleTable:
+    """An embedding table as a dict of rows; float32 arithmetic in numpy.
+
+    Args:
+        spec: the table's spec, with zeros, constant or uniform initial values.
+        producer: the name that its writes carry.
+    """
+
+    def __init__(self, spec: EmbeddingSpec, producer: str) -> None:
+        self.spec = spec
+        self.producer = producer
+        self.rows: dict[Key, OracleRow] = {}
+
+    def lookup(self, keys: Sequence[Key], create: bool) -> tuple[Floats, list[OracleRow | None], list[bool]]:
+        """Values (n, dim), the rows (None where there is none), and which the call created."""
+        created = {key for key in keys if key not in self.rows} if create else set()
+        values, rows = np.zeros((len(keys), self.spec.dim), np.float32), []
+        for i, key in enumerate(keys):
+            row = self._row(key) if create else self.rows.get(key)
+            if row is not None:
+                row.count += create
+                values[i] = row.value
+            rows.append(row)
+        return values, rows, [key in created for key in keys]
+
+    def assign(self, keys: Sequence[Key], values: Floats, step: int) -> None:
+        """Set rows, one after another."""
+        for key, value in zip(keys, values, strict=True):
+            row = self._row(key)
+            row.value = value.copy()
+            self._stamp(row, step)
+
+    def push(self, keys: Sequence[Key], gradients: Floats, step: int) -> None:
+        """Sum the gradients of equal keys, then one optimizer step for each key."""
+        sums: dict[Key, Floats] = {}
+        for key, gradient in zip(keys, gradients, strict=True):
+            sums[key] = sums[key] + gradient if key in sums else gradient.copy()
+        for key, gradient in sums.items():
+            row = self._row(key)
+            self._optimize(row, gradient)
+            self._stamp(row, step)
+
+    def erase(self, keys: Sequence[Key]) -> list[bool]:
+        """Remove rows, one after another; whether each was there."""
+        return [self.rows.pop(key, None) is not None for key in keys]
+
+    def _optimize(self, row: OracleRow, gradient: Floats) -> None:
+        optimizer: Any = self.spec.optimizer
+        lr = np.float32(optimizer.lr)
+        if isinstance(optimizer, SGD):
+            row.value = row.value - lr * gradient
+        elif isinstance(optimizer, Adagrad):
+            row.accumulator = row.accumulator + gradient * gradient
+            row.value = row.value - lr * gradient / (np.sqrt(row.accumulator) + np.float32(optimizer.eps))
+
+    def _row(self, key: Key) -> OracleRow:
+        if key not in self.rows:
+            start = getattr(self.spec.optimizer, "initial_accumulator", 0.0)
+            accumulator = np.full(self.spec.dim, start, np.float32)
+            self.rows[key] = OracleRow(initial_value(self.spec, key), accumulator)
+        return self.rows[key]
+
+    def _stamp(self, row: OracleRow, step: int) -> None:
+        row.version += 1
+        row.step = step
+        row.producer = self.producer
