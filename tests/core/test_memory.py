@@ -34,5 +34,4 @@ def test_overhead_of_a_row(keys: str) -> None:
         [sys.executable, "-c", PEAK, "1000000", keys], capture_output=True, text=True, check=True, timeout=100
     )
     overhead = float(done.stdout)
-    print(f"{overhead:.1f} bytes a row beyond {keys} key, value and state")
     assert 24 < overhead <= (48 if keys == "int64" else 56)

@@ -1,0 +1,115 @@
+"""Specs and policies: checked when made, equal after a trip through JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import carls
+from carls.specs import EmbeddingSpec, FeatureSpec, Initializer, Optimizer, spec_from_json
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+POSITIVE = st.floats(1e-6, 1e6)
+OPTIMIZERS = (
+    st.none()
+    | st.builds(carls.SGD, lr=POSITIVE)
+    | st.builds(carls.Adagrad, lr=POSITIVE, initial_accumulator=POSITIVE, eps=POSITIVE)
+)
+INITIALIZERS = (
+    st.just(carls.Zeros())
+    | st.builds(carls.Constant, FINITE)
+    | st.builds(carls.Uniform, st.floats(-9, 0), st.floats(0, 9))
+    | st.builds(carls.Normal, POSITIVE, FINITE)
+)
+KEY_TYPES = st.sampled_from([None, "int64", "string", "bytes"])
+
+
+@given(
+    st.builds(
+        EmbeddingSpec,
+        dim=st.integers(1, 65536),
+        seed=st.integers(0, 2**64 - 1),
+        keys=KEY_TYPES,
+        optimizer=OPTIMIZERS,
+        initializer=INITIALIZERS,
+    )
+)
+def test_embedding_specs_survive_json(spec: EmbeddingSpec) -> None:
+    assert spec_from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True),
+        st.sampled_from(["int32", "list<string>"]),
+        min_size=1,
+    ),
+    KEY_TYPES,
+)
+def test_feature_specs_survive_json(columns: dict[str, str], keys: str | None) -> None:
+    spec = FeatureSpec(columns=tuple(columns.items()), keys=keys)
+    assert spec_from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        ({"dim": 0}, "0"),
+        ({"dim": 65537}, "65537"),
+        ({"dim": 2.0}, "2.0"),
+        ({"dim": True}, "True"),
+        ({"dim": 2, "dtype": "float64"}, "float64"),
+        ({"dim": 2, "seed": -1}, "-1"),
+        ({"dim": 2, "keys": "int32"}, "int32"),
+        ({"dim": 2, "optimizer": "adam9"}, "adam9"),
+        ({"dim": 2, "optimizer": {"name": "sgd", "rate": 1}}, "rate"),
+        ({"dim": 2, "initializer": 5}, "5"),
+    ],
+    ids=str,
+)
+def test_specs_that_cannot_be_name_the_value(arguments: dict[str, Any], value: str) -> None:
+    with pytest.raises(carls.InvalidSpecError, match=value):
+        EmbeddingSpec(**arguments)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: carls.SGD(lr=-1),
+        lambda: carls.SGD(lr=float("nan")),
+        lambda: carls.SGD(lr="fast"),  # type: ignore[arg-type]
+        lambda: carls.Adagrad(eps=0),
+        lambda: carls.Adagrad(initial_accumulator=-0.1),
+        lambda: carls.Uniform(1, 0),
+        lambda: carls.Normal(-1),
+        lambda: carls.Constant(float("inf")),
+        lambda: FeatureSpec(columns=()),
+        lambda: FeatureSpec(columns=(("a", "int8"),)),
+        lambda: FeatureSpec(columns=(("a/b", "int32"),)),
+        lambda: FeatureSpec(columns=(("a", "int32"), ("a", "int32"))),
+        lambda: spec_from_json({"kind": "tasks"}),
+        lambda: spec_from_json({"kind": "embedding", "dims": 3}),
+    ],
+)
+def test_policies_that_cannot_be(make: Any) -> None:
+    with pytest.raises(carls.InvalidSpecError):
+        make()
+
+
+def test_policies_by_name_and_by_json() -> None:
+    assert Optimizer.of("adagrad") == carls.Adagrad()
+    assert Optimizer.of({"name": "sgd", "lr": 0.5}) == carls.SGD(0.5)
+    assert Initializer.of("zeros") == carls.Zeros()
+    with pytest.raises(carls.InvalidSpecError, match="adagrad"):
+        Optimizer.of("normal")
+
+
+def test_open_keys_accept_any_key_type() -> None:
+    fixed = EmbeddingSpec(dim=2, keys="string")
+    assert fixed.accepts(EmbeddingSpec(dim=2))
+    assert not fixed.accepts(EmbeddingSpec(dim=2, keys="int64"))
+    assert not fixed.accepts(EmbeddingSpec(dim=3))

@@ -1,0 +1,39 @@
+"""What users see: names, the README's code, what an import costs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import carls
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def test_public_names() -> None:
+    assert len(set(carls.__all__)) == len(carls.__all__)
+    for name in carls.__all__:
+        assert getattr(carls, name).__doc__ or name == "__version__"
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[-1][:30])
+def test_readme_code_works_as_pasted(block: str) -> None:
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    comments = re.findall(r"^print\(.*\)  # (.*)$", block, re.MULTILINE)
+    printed = done.stdout.splitlines()
+    assert [comment for comment in comments if not any(comment.startswith(line) for line in printed)] == []
+
+
+def test_importing_carls_imports_nothing_heavy() -> None:
+    heavy = ("torch", "sklearn", "matplotlib", "rich", "typer")
+    code = f"import sys, carls; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
