@@ -12,7 +12,10 @@ import pytest
 import carls
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = [
+    block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+]
 
 
 def test_public_names() -> None:
@@ -22,7 +25,7 @@ def test_public_names() -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[-1][:30])
-def test_readme_code_works_as_pasted(block: str) -> None:
+def test_code_in_the_pages_works_as_pasted(block: str) -> None:
     done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     comments = re.findall(r"^print\(.*\)  # (.*)$", block, re.MULTILINE)

@@ -15,11 +15,11 @@ _ANY_STEP = -(2**63)
 _LAST_STEP = 2**63 - 1
 
 
-def check_matrix(what: str, table: str, array: npt.NDArray[Any], rows: int, dim: int) -> Floats:
-    """`array` if it is a finite C-contiguous float32 matrix (rows, dim).
+def check_shape(what: str, table: str, array: npt.NDArray[Any], rows: int, dim: int) -> Floats:
+    """`array` in C order, if it is a float32 matrix (rows, dim).
 
     Raises:
-        InvalidValueError: naming the shape, dtype or first offending element.
+        InvalidValueError: naming the shape or dtype.
     """
     if array.dtype != np.float32:
         raise InvalidValueError(
@@ -33,7 +33,16 @@ def check_matrix(what: str, table: str, array: npt.NDArray[Any], rows: int, dim:
             f"a row of dim {dim} for each of the {rows} keys",
             table=table,
         )
-    array = np.ascontiguousarray(array)
+    return np.ascontiguousarray(array)
+
+
+def check_matrix(what: str, table: str, array: npt.NDArray[Any], rows: int, dim: int) -> Floats:
+    """As `check_shape`, and all elements are finite.
+
+    Raises:
+        InvalidValueError: naming the shape, the dtype or the first element that is not finite.
+    """
+    array = check_shape(what, table, array, rows, dim)
     if not _core.all_finite(array):
         row, column = np.argwhere(~np.isfinite(array))[0]
         raise InvalidValueError(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from carls.bank.checks import check_matrix
+from carls.bank.checks import check_matrix, check_shape
 from carls.client.handle import TableHandle
 from carls.client.results import Rows
 from carls.client.split import split
@@ -222,12 +222,12 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
     ) -> Any:
         """Builders of the requests of one call: one nearly always, more for very large batches."""
         batch = Keys.of(keys)
-        array = as_floats(what, matrix)
+        array = check_shape(what, self.name, as_floats(what, matrix), len(batch), self.dim)
         parts = split(batch, 4 * self.dim)
         if len(parts) == 1:
             return [self._builder(request, batch, array, step)]
         # The bank checks each part; a bad row in a later one must not find the first applied.
-        array = check_matrix(what, self.name, array, len(batch), self.dim)
+        check_matrix(what, self.name, array, len(batch), self.dim)
         return [self._builder(request, batch[part], array[part], step) for part in parts]
 
     def _builder(self, request: type[Assign | PushGradients], keys: Keys, array: Floats, step: int) -> Any:

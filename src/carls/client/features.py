@@ -124,13 +124,11 @@ class FeatureTable(TableHandle[FeatureSpec]):
 
     def _writes(self, keys: Any, columns: Mapping[str, Any], step: int) -> Any:
         batch = Keys.of(keys)
-        table = self._batch(columns)
+        table = check_batch(self.name, self.spec, self._batch(columns), len(batch))
         row_nbytes = table.nbytes // max(len(batch), 1) + 1
         parts = split(batch, row_nbytes)
         if len(parts) == 1:
             return [self._builder(batch, table, step)]
-        # The bank checks each part; a bad row in a later one must not find the first applied.
-        check_batch(self.name, self.spec, table, len(batch))
         return [
             self._builder(batch[part], table.slice(part.start, part.stop - part.start), step)
             for part in parts

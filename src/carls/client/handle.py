@@ -146,7 +146,8 @@ class TableHandle(Generic[S]):
         self._open()
         raise BankRestartedError(
             f"bank {old} at {self.bank.url} was replaced by bank {self._bank_id}: its in-memory rows are "
-            f"gone. Table {self.name!r} is open again and the next call works; fill it anew if nobody else does",
+            f"gone. Table {self.name!r} is open again and the next call works; fill it anew if nobody "
+            "else does",
             bank=self.bank.url,
             table=self.name,
         )
@@ -162,9 +163,7 @@ class TableHandle(Generic[S]):
 
     def _check(self) -> None:
         if self._closed:
-            raise ClosedError(
-                f"table {self.name!r} of {self.bank.url} was closed: open it again", table=self.name
-            )
+            raise ClosedError(f"table {self.name!r} was closed: open it again", table=self.name)
         self.bank._check()
         self._writer.raise_background_error()
 

@@ -113,7 +113,8 @@ class Writer:
         with self._changed:
             if not self._changed.wait_for(lambda: self.settled >= settled, timeout_s):
                 raise DeadlineExceededError(
-                    f"{self._what}: {settled - self.settled} earlier writes were not done within {timeout_s} s"
+                    f"{self._what}: {settled - self.settled} earlier writes were not done "
+                    f"within {timeout_s} s"
                 )
 
     def raise_background_error(self) -> None:
