@@ -142,9 +142,10 @@ class FlightTransport:
                 if failure is None or broken.sent or not broken.overdue:
                     failure = broken
             except LimitReachedError as full:
-                if not sent:
+                # Perhaps our own idle streams leave no room.
+                if not self._pool.drop_idle(0.0) and not sent:
                     raise
-                failure = _BrokenError(full, sent=True)
+                failure = _BrokenError(full, sent=False)
             except UnknownTableError:
                 # An earlier attempt has dropped it; its reply was lost.
                 if sent and isinstance(request, DropTable):

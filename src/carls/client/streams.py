@@ -16,8 +16,6 @@ from carls.messages import Reply
 from carls.wire.frames import Command, Frame
 from carls.wire.streamed import Streamed
 
-_NO_COLUMNS = pa.schema([])
-
 
 class StreamEndedError(Exception):
     """The bank ended the stream without a reply."""
@@ -131,8 +129,8 @@ class StreamPool:
             self._in_use.discard(stream)
         stream.discard()
 
-    def drop_idle(self, unused_s: float) -> None:
-        """Close the streams that have been idle for `unused_s` seconds or longer."""
+    def drop_idle(self, unused_s: float) -> int:
+        """Close the streams that have been idle for `unused_s` seconds or longer; how many they were."""
         before = time.monotonic() - unused_s
         with self._lock:
             old = [s for streams in self._idle.values() for s in streams if s.idle_since <= before]
@@ -142,6 +140,7 @@ class StreamPool:
                     del self._idle[command]
         for stream in old:
             stream.discard()
+        return len(old)
 
     def close(self) -> None:
         """Close idle streams and break those in use, whose calls then fail."""

@@ -1,0 +1,154 @@
+"""Operations that travel as single actions: those that concern tables, models and the bank as
+a whole. Requests and replies are JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from carls.errors import ProtocolError
+from carls.messages import (
+    BankInfo,
+    DescribeBank,
+    DescribeTable,
+    Done,
+    DropTable,
+    LatestModel,
+    ListModels,
+    ListTables,
+    ModelInfo,
+    NoModel,
+    OpenTable,
+    Reply,
+    Request,
+    TableInfo,
+)
+from carls.wire import facts
+from carls.wire.facts import Parser, boolean, integer, mapping, maybe_integer, number, text, texts
+from carls.wire.frames import PROTOCOL, check_protocol
+
+
+@dataclass(frozen=True)
+class Action:
+    """An operation that is one action.
+
+    Attributes:
+        name: Flight's action type.
+        message: the class of request.
+        facts: parsers of the request's fields.
+        read_reply: the reply from the JSON value under "reply".
+    """
+
+    name: str
+    message: Any
+    facts: Mapping[str, Parser]
+    read_reply: Callable[[Any], Any]
+
+    def encode_request(self, request: Request, bank: str) -> bytes:
+        """The body of the action; `bank` is the id of the bank that is meant, "" for any."""
+        return facts.dump({"protocol": PROTOCOL, "bank": bank, "request": request._asdict()})
+
+    def decode_request(self, body: bytes) -> tuple[Request, str]:
+        """The request in an action's body, and the id of the bank that is meant.
+
+        Raises:
+            ProtocolError: it is forged, or of another version of the protocol.
+        """
+        found = facts.load(body)
+        check_protocol(found)
+        told = facts.parse({"bank": text, "request": mapping}, found)
+        request: Request = self.message(**facts.parse(self.facts, told["request"]))
+        return request, told["bank"]
+
+    def encode_reply(self, reply: Reply) -> bytes:
+        """The reply as JSON text."""
+        return facts.dump({"reply": _plain(reply)})
+
+    def decode_reply(self, body: bytes) -> Reply:
+        """The reply in JSON text.
+
+        Raises:
+            ProtocolError: it is forged.
+        """
+        found = facts.load(body)
+        if "reply" not in found:
+            raise ProtocolError(f"reply {bytes(body)[:60]!r} to {self.name}: expected a reply of carls")
+        reply: Reply = self.read_reply(found["reply"])
+        return reply
+
+
+def _plain(reply: Any) -> Any:
+    if isinstance(reply, list):
+        return [_plain(one) for one in reply]
+    if isinstance(reply, NoModel):
+        return None
+    if isinstance(reply, Done):
+        return {}
+    return {field.name: getattr(reply, field.name) for field in dataclasses.fields(reply)}
+
+
+_TABLE = {"name": text, "spec": mapping, "rows": integer, "nbytes": integer, "bank": text}
+_MODEL = {
+    "name": text,
+    "version": integer,
+    "step": integer,
+    "age": number,
+    "producer": text,
+    "nbytes": integer,
+    "parts": integer,
+    "digest": text,
+}
+_BANK = {"id": text, "version": text, "uptime_s": number, "durable": boolean, "tables": texts}
+
+
+def _table(value: Any) -> TableInfo:
+    return TableInfo(**facts.parse(_TABLE, mapping("reply", value)))
+
+
+def _model(value: Any) -> ModelInfo:
+    return ModelInfo(**facts.parse(_MODEL, mapping("reply", value)))
+
+
+def _bank(value: Any) -> BankInfo:
+    return BankInfo(**facts.parse(_BANK, mapping("reply", value)))
+
+
+def _done(value: Any) -> Done:
+    return Done(**facts.parse({}, mapping("reply", value)))
+
+
+def _latest(value: Any) -> ModelInfo | NoModel:
+    return NoModel() if value is None else _model(value)
+
+
+def _several(read: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    def read_all(value: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise ProtocolError(f"reply {str(value)[:60]!r}: expected an array")
+        return [read(one) for one in value]
+
+    return read_all
+
+
+_NAMED: dict[str, Parser] = {"table": text}
+
+ALL = (
+    Action("open_table", OpenTable, {**_NAMED, "spec": mapping}, _table),
+    Action("list_tables", ListTables, {}, _several(_table)),
+    Action("describe_table", DescribeTable, _NAMED, _table),
+    Action("drop_table", DropTable, _NAMED, _done),
+    Action("describe_bank", DescribeBank, {}, _bank),
+    Action(
+        "latest_model",
+        LatestModel,
+        {"model": text, "newer_than": maybe_integer, "wait_s": number},
+        _latest,
+    ),
+    Action("list_models", ListModels, {}, _several(_model)),
+)
+
+#: By class of request, and by name.
+ACTIONS = {action.message: action for action in ALL}
+BY_NAME = {action.name: action for action in ALL}

@@ -1,0 +1,119 @@
+"""Operations that travel on streams: those that touch rows or carry models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from carls.messages import (
+    Assign,
+    Done,
+    Erase,
+    Erased,
+    FeatureAssign,
+    FeatureBatch,
+    FeatureLookup,
+    FeaturePage,
+    FeatureScan,
+    FetchModel,
+    Lookup,
+    ModelPart,
+    PublishModel,
+    PushGradients,
+    RowBatch,
+    Scan,
+    ScanPage,
+)
+from carls.wire.columns import (
+    BatchColumn,
+    BitsColumn,
+    BytesColumn,
+    FloatsColumn,
+    KeysColumn,
+    MetaColumn,
+)
+from carls.wire.facts import age_bound, boolean, integer, text, texts, write_id
+from carls.wire.forms import Form, PageForm
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """An operation on streams.
+
+    Attributes:
+        name: of the operation, as the stream's command says it.
+        request: form of its requests.
+        reply: form of its replies.
+        table: the request's field that the command carries: a table or a model.
+        writes: whether its requests carry a `WriteId`.
+    """
+
+    name: str
+    request: Form
+    reply: Form | PageForm
+    table: str = "table"
+    writes: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "writes", "write" in self.request.facts)
+
+
+_KEYS = KeysColumn()
+_PRODUCERS: dict[str, Any] = {"facts": {"producers": texts}, "unsaid": {"producers": ()}}
+_ROWS = Form(RowBatch, {"values": FloatsColumn(), "meta": MetaColumn()}, **_PRODUCERS)
+_FEATURES = Form(FeatureBatch, {"columns": BatchColumn(), "meta": MetaColumn()}, **_PRODUCERS)
+_DONE = Form(Done)
+_ROW_WRITE = {"step": integer, "producer": text, "write": write_id}
+_WALK = {"cursor": integer, "limit": integer, "known_producers": integer}
+_BOUNDED = {"bound": age_bound, "known_producers": integer}
+
+OPERATIONS = (
+    Streamed("lookup", Form(Lookup, {"keys": _KEYS}, {"create": boolean, **_BOUNDED}), _ROWS),
+    Streamed("assign", Form(Assign, {"keys": _KEYS, "values": FloatsColumn()}, _ROW_WRITE), _DONE),
+    Streamed(
+        "push_gradients",
+        Form(PushGradients, {"keys": _KEYS, "gradients": FloatsColumn()}, _ROW_WRITE),
+        _DONE,
+    ),
+    Streamed(
+        "erase",
+        Form(Erase, {"keys": _KEYS}, {"write": write_id}),
+        Form(Erased, {"found": BitsColumn()}, unsaid={}),
+    ),
+    Streamed("scan", Form(Scan, facts=_WALK), PageForm(ScanPage, _ROWS)),
+    Streamed("feature_lookup", Form(FeatureLookup, {"keys": _KEYS}, _BOUNDED), _FEATURES),
+    Streamed(
+        "feature_assign",
+        Form(FeatureAssign, {"keys": _KEYS, "columns": BatchColumn()}, _ROW_WRITE),
+        _DONE,
+    ),
+    Streamed("feature_scan", Form(FeatureScan, facts=_WALK), PageForm(FeaturePage, _FEATURES)),
+    Streamed(
+        "publish_model",
+        Form(
+            PublishModel,
+            {"data": BytesColumn()},
+            {
+                "step": integer,
+                "keep": integer,
+                "part": integer,
+                "parts": integer,
+                "digest": text,
+                "producer": text,
+                "write": write_id,
+            },
+        ),
+        _DONE,
+        table="model",
+    ),
+    Streamed(
+        "fetch_model",
+        Form(FetchModel, facts={"version": integer, "part": integer}),
+        Form(ModelPart, {"data": BytesColumn()}, unsaid={}),
+        table="model",
+    ),
+)
+
+#: By class of request, and by name.
+STREAMED = {operation.request.message: operation for operation in OPERATIONS}
+BY_NAME = {operation.name: operation for operation in OPERATIONS}

@@ -1,0 +1,275 @@
+"""Every message survives the wire: what is read equals what was written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carls import messages as m
+from carls.keys import Keys
+from carls.wire.actions import ACTIONS
+from carls.wire.frames import Frame
+from carls.wire.streamed import STREAMED
+
+INT64 = st.integers(-(2**63), 2**63 - 1)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+NUMBER = st.floats(allow_nan=False)
+WRITE = st.builds(m.WriteId, TEXT, INT64, st.booleans())
+BOUND = st.builds(m.AgeBound, st.none() | INT64, st.none() | INT64, st.none() | NUMBER)
+PRODUCERS = st.lists(TEXT, max_size=3).map(tuple)
+SPEC = st.dictionaries(TEXT, st.none() | INT64 | TEXT | st.lists(TEXT, max_size=2), max_size=3)
+ROWS = st.integers(1, 5)
+
+
+def keys_of(n: int) -> st.SearchStrategy[Keys]:
+    def some(one: st.SearchStrategy[Any]) -> st.SearchStrategy[Keys]:
+        return st.lists(one, min_size=n, max_size=n).map(Keys.of)
+
+    return some(INT64) | some(TEXT) | some(st.binary(max_size=8))
+
+
+def floats_of(n: int) -> st.SearchStrategy[np.ndarray]:
+    return st.tuples(st.integers(1, 4), st.integers(0, 2**32 - 1)).map(
+        lambda drawn: np.random.default_rng(drawn[1]).standard_normal((n, drawn[0])).astype(np.float32)
+    )
+
+
+@st.composite
+def meta_of(draw: st.DrawFn, n: int) -> np.ndarray:
+    u4 = st.integers(0, 2**32 - 1)
+    row = st.tuples(u4, u4, INT64, NUMBER, u4, st.booleans(), st.booleans(), st.booleans(), st.just(0))
+    return np.array(draw(st.lists(row, min_size=n, max_size=n)), dtype=m.ROW_META)
+
+
+FEATURES = {
+    pa.int32(): st.integers(-(2**31), 2**31 - 1),
+    pa.int64(): INT64,
+    pa.float32(): st.floats(width=32, allow_nan=False),
+    pa.float64(): NUMBER,
+    pa.bool_(): st.booleans(),
+    pa.string(): TEXT,
+}
+FEATURES |= {pa.list_(t): st.lists(one, max_size=3) for t, one in FEATURES.items() if t != pa.bool_()}
+
+
+@st.composite
+def columns_of(draw: st.DrawFn, n: int) -> pa.RecordBatch:
+    types = draw(st.lists(st.sampled_from(list(FEATURES)), min_size=1, max_size=4))
+    arrays = [pa.array(draw(st.lists(FEATURES[t], min_size=n, max_size=n)), t) for t in types]
+    # "keys" and "meta" are column names like any other.
+    names = draw(st.permutations(["keys", "meta", "columns", "x"]))
+    return pa.RecordBatch.from_arrays(arrays, names=names[: len(types)])
+
+
+def of_rows(parts: dict[str, Any], n: int) -> dict[str, st.SearchStrategy[Any]]:
+    return {name: part if isinstance(part, st.SearchStrategy) else part(n) for name, part in parts.items()}
+
+
+def sized(build: Any, **parts: Any) -> st.SearchStrategy[Any]:
+    """A message whose parts given as functions of the number of rows have the same number."""
+    return ROWS.flatmap(lambda n: st.builds(build, **of_rows(parts, n)))
+
+
+row_write = {"table": TEXT, "keys": keys_of, "step": INT64, "producer": TEXT, "write": WRITE}
+walk = {"table": TEXT, "cursor": INT64, "limit": INT64, "known_producers": INT64}
+REQUESTS = {
+    m.Lookup: sized(
+        m.Lookup, table=TEXT, keys=keys_of, create=st.booleans(), bound=BOUND, known_producers=INT64
+    ),
+    m.Assign: sized(m.Assign, values=floats_of, **row_write),
+    m.PushGradients: sized(m.PushGradients, gradients=floats_of, **row_write),
+    m.Erase: sized(m.Erase, table=TEXT, keys=keys_of, write=WRITE),
+    m.Scan: st.builds(m.Scan, **walk),
+    m.FeatureLookup: sized(m.FeatureLookup, table=TEXT, keys=keys_of, bound=BOUND, known_producers=INT64),
+    m.FeatureAssign: sized(m.FeatureAssign, columns=columns_of, **row_write),
+    m.FeatureScan: st.builds(m.FeatureScan, **walk),
+    m.PublishModel: st.builds(
+        m.PublishModel,
+        model=TEXT,
+        step=INT64,
+        keep=INT64,
+        part=INT64,
+        parts=INT64,
+        digest=TEXT,
+        data=st.binary(max_size=100),
+        producer=TEXT,
+        write=WRITE,
+    ),
+    m.FetchModel: st.builds(m.FetchModel, model=TEXT, version=INT64, part=INT64),
+}
+row_batch = {"values": floats_of, "meta": meta_of, "producers": PRODUCERS}
+feature_batch = {"columns": columns_of, "meta": meta_of, "producers": PRODUCERS}
+
+
+def pages(page: Any, batch: Any, parts: dict[str, Any]) -> st.SearchStrategy[Any]:
+    def rows_of(n: int) -> st.SearchStrategy[Any]:
+        return st.builds(
+            batch, **{k: v if isinstance(v, st.SearchStrategy) else v(n) for k, v in parts.items()}
+        )
+
+    full = ROWS.flatmap(lambda n: st.builds(page, keys_of(n), rows_of(n), INT64))
+    return full | st.builds(page, st.none(), rows_of(0), INT64)
+
+
+DONE = st.just(m.Done())
+REPLIES = {
+    m.Lookup: sized(m.RowBatch, **row_batch),
+    m.Assign: DONE,
+    m.PushGradients: DONE,
+    m.Erase: st.lists(st.booleans(), max_size=20).map(lambda bits: m.Erased(np.array(bits, bool))),
+    m.Scan: pages(m.ScanPage, m.RowBatch, row_batch),
+    m.FeatureLookup: sized(m.FeatureBatch, **feature_batch),
+    m.FeatureAssign: DONE,
+    m.FeatureScan: pages(m.FeaturePage, m.FeatureBatch, feature_batch),
+    m.PublishModel: DONE,
+    m.FetchModel: st.builds(m.ModelPart, st.binary(max_size=100)),
+}
+TABLE_INFO = st.builds(m.TableInfo, name=TEXT, spec=SPEC, rows=INT64, nbytes=INT64, bank=TEXT)
+MODEL_INFO = st.builds(
+    m.ModelInfo,
+    name=TEXT,
+    version=INT64,
+    step=INT64,
+    age=NUMBER,
+    producer=TEXT,
+    nbytes=INT64,
+    parts=INT64,
+    digest=TEXT,
+)
+ACTION_REQUESTS = {
+    m.OpenTable: st.builds(m.OpenTable, TEXT, SPEC),
+    m.ListTables: st.just(m.ListTables()),
+    m.DescribeTable: st.builds(m.DescribeTable, TEXT),
+    m.DropTable: st.builds(m.DropTable, TEXT),
+    m.DescribeBank: st.just(m.DescribeBank()),
+    m.LatestModel: st.builds(m.LatestModel, TEXT, st.none() | INT64, NUMBER),
+    m.ListModels: st.just(m.ListModels()),
+}
+ACTION_REPLIES = {
+    m.OpenTable: TABLE_INFO,
+    m.ListTables: st.lists(TABLE_INFO, max_size=3),
+    m.DescribeTable: TABLE_INFO,
+    m.DropTable: DONE,
+    m.DescribeBank: st.builds(
+        m.BankInfo, id=TEXT, version=TEXT, uptime_s=NUMBER, durable=st.booleans(), tables=PRODUCERS
+    ),
+    m.LatestModel: MODEL_INFO | st.just(m.NoModel()),
+    m.ListModels: st.lists(MODEL_INFO, max_size=3),
+}
+
+
+def same(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    if isinstance(one, pa.RecordBatch):
+        return one.schema.equals(other.schema) and one.to_pylist() == other.to_pylist()
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+def sent(frame: Frame, shift: int) -> Frame:
+    """The frame as it arrives: its batch through Arrow IPC, at an address that is `shift` off alignment."""
+    if frame.batch is None:
+        return frame
+    raw = frame.batch.serialize().to_pybytes()
+    moved = np.empty(len(raw) + 64 + shift, np.uint8)
+    start = -moved.ctypes.data % 64 + shift
+    moved[start : start + len(raw)] = np.frombuffer(raw, np.uint8)
+    message = pa.py_buffer(moved)[start : start + len(raw)]
+    return Frame(pa.ipc.read_record_batch(message, frame.batch.schema), frame.facts)
+
+
+SHIFTS = st.sampled_from([0, 1, 2, 4])
+
+
+def test_every_request_has_one_way_to_travel() -> None:
+    assert set(STREAMED) | set(ACTIONS) == set(m.Request.__args__)
+    assert not set(STREAMED) & set(ACTIONS)
+    assert set(REQUESTS) == set(REPLIES) == set(STREAMED)
+    assert set(ACTION_REQUESTS) == set(ACTION_REPLIES) == set(ACTIONS)
+
+
+@pytest.mark.parametrize("message", REQUESTS, ids=lambda message: message.__name__)
+def test_requests_on_streams(message: Any) -> None:
+    operation = STREAMED[message]
+
+    @settings(max_examples=50, deadline=None)
+    @given(REQUESTS[message], SHIFTS)
+    def survive(request: Any, shift: int) -> None:
+        frame = sent(operation.request.encode(request), shift)
+        if frame.batch is not None:
+            operation.request.check_schema(frame.batch.schema)
+        table = getattr(request, operation.table)
+        assert same(operation.request.decode(frame, **{operation.table: table}), request)
+
+    survive()
+
+
+@pytest.mark.parametrize("message", REPLIES, ids=lambda message: message.__name__)
+def test_replies_on_streams(message: Any) -> None:
+    form = STREAMED[message].reply
+
+    @settings(max_examples=50, deadline=None)
+    @given(REPLIES[message], SHIFTS)
+    def survive(reply: Any, shift: int) -> None:
+        frame = sent(form.encode(reply), shift)
+        if frame.batch is not None:
+            form.check_schema(frame.batch.schema)
+        assert same(form.decode(frame), reply)
+
+    survive()
+
+
+@pytest.mark.parametrize("message", ACTION_REQUESTS, ids=lambda message: message.__name__)
+def test_actions(message: Any) -> None:
+    action = ACTIONS[message]
+
+    @settings(max_examples=50, deadline=None)
+    @given(ACTION_REQUESTS[message], ACTION_REPLIES[message])
+    def survive(request: Any, reply: Any) -> None:
+        assert action.decode_request(action.encode_request(request, "b")) == (request, "b")
+        assert action.decode_reply(action.encode_reply(reply)) == reply
+
+    survive()
+
+
+def test_numbers_that_are_no_numbers_survive() -> None:
+    values = np.array([[np.nan, np.inf, -np.inf]], np.float32)
+    write = m.WriteId("c", 1, True)
+    form = STREAMED[m.Assign].request
+    frame = sent(form.encode(m.Assign("t", Keys.of(["a"]), values, -1, "", write)), 0)
+    assert form.decode(frame, table="t").values.tobytes() == values.tobytes()
+
+
+def test_a_sliced_or_transposed_array_is_sent_as_it_reads() -> None:
+    values = np.arange(24, dtype=np.float32).reshape(4, 6)[::2, ::3].T
+    form = STREAMED[m.PushGradients].request
+    request = m.PushGradients("t", Keys.of([1, 2]), values, -1, "", m.WriteId("c", 1, True))
+    assert form.decode(sent(form.encode(request), 0), table="t").gradients.tolist() == values.tolist()
+
+
+def test_received_arrays_are_aligned_and_may_be_written_to() -> None:
+    n = 9
+    reply = m.RowBatch(np.ones((n, 3), np.float32), np.zeros(n, m.ROW_META), ())
+    form = STREAMED[m.Lookup].reply
+    for shift in range(8):
+        rows = form.decode(sent(form.encode(reply), shift))
+        assert rows.values.flags.aligned
+        assert rows.meta.ctypes.data % 8 == 0
+        assert rows.values.flags.writeable
+        assert rows.meta.flags.writeable
+
+
+def test_columns_are_sent_without_a_copy() -> None:
+    keys, values = Keys.of(["a", "bc"]), np.ones((2, 3), np.float32)
+    frame = STREAMED[m.Assign].request.encode(m.Assign("t", keys, values, -1, "", m.WriteId("c", 1, True)))
+    assert frame.batch.column(0).buffers()[2].address == keys.data.ctypes.data
+    assert frame.batch.column(1).buffers()[-1].address == values.ctypes.data
