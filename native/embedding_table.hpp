@@ -200,6 +200,9 @@ private:
             next->stripe = block->stripe;
             fetch_block(plan, at, *next, next_held);
             for (uint32_t k = 0; k < block->count; ++k) {
+                if (block->guesses[k] != nullptr) Keys::prefetch_stored(block->guesses[k]->key, store_.arena());
+            }
+            for (uint32_t k = 0; k < block->count; ++k) {
                 const uint32_t i = plan.order[block->from + k];
                 RowHeader *row = block->guesses[k];
                 if (row != nullptr && !keys.equals(row->key, i, store_.arena())) {

@@ -19,6 +19,7 @@ struct IntegerKeys {
     bool same(size_t i, size_t j) const { return keys[i] == keys[j]; }
     uint64_t store(size_t i, Arena &, BlockHeap &) const { return static_cast<uint64_t>(keys[i]); }
 
+    static void prefetch_stored(uint64_t, const Arena &) {}
     static uint64_t stored_hash(uint64_t stored, const Arena &) { return mix64(stored); }
     static void release(uint64_t, BlockHeap &) {}
 };
@@ -49,6 +50,7 @@ struct ByteKeys {
         return offset << kLengthBits | size(i);
     }
 
+    static void prefetch_stored(uint64_t stored, const Arena &arena) { __builtin_prefetch(bytes(stored, arena)); }
     static uint64_t stored_hash(uint64_t stored, const Arena &arena) {
         return XXH64::hash(bytes(stored, arena), length(stored));
     }
