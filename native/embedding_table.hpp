@@ -139,8 +139,8 @@ public:
     }
 
 private:
-    static constexpr uint32_t kAhead = 12;       // rows being fetched at once
-    static constexpr uint32_t kSlotsAhead = 32;  // index slots being fetched at once
+    static constexpr uint32_t kAhead = 8;       // rows being fetched at once
+    static constexpr uint32_t kSlotsAhead = 64;  // index slots being fetched at once
 
     // Rows marked by a writer; the marks go before the writer leaves the stripe.
     struct Marks {
@@ -174,64 +174,58 @@ private:
         describe(row, now, bound, meta[i]);
     }
 
-    void fetch(const RowHeader *row, uint32_t bytes) const {
+    static void fetch(const RowHeader *row, uint32_t bytes) {
         const char *p = reinterpret_cast<const char *>(row);
         for (uint32_t at = 0; at < bytes && at < 1024; at += 64) __builtin_prefetch(p + at);
     }
 
-    // Up to kAhead positions of one stripe, whose lock is held while their rows are fetched.
+    // Up to kAhead positions of one stripe, which is locked while their rows are fetched and
+    // read. The lock passes from a block to the next one of the same stripe.
     struct Block {
         uint32_t stripe = kStripes, from = 0, count = 0;
-        RowHeader *guesses[kAhead];
+        RowHeader *rows[kAhead];  // the likely row of each position, or nullptr
+        std::optional<RowStore::ReadGuard> guard;
     };
 
     // Calls visit(position, row or nullptr) for all keys, stripe by stripe. While the rows of one
-    // block are copied, those of the next are on their way from memory. Readers hold at most two
-    // stripes, taken in ascending order, and writers one, so that nobody waits in a circle.
+    // block are copied, the keys of the next and the rows of the one after that are on their way
+    // from memory. Readers hold at most three stripes, taken in ascending order, and writers one,
+    // so that nobody waits in a circle.
     template <class Keys, class Visit>
     void read(const Keys &keys, const BatchPlan &plan, Visit visit) {
         store_.prefetch_slots(plan, 0, kSlotsAhead);
-        std::optional<RowStore::ReadGuard> held, next_held;
-        Block blocks[2];
-        Block *block = &blocks[0], *next = &blocks[1];
+        Block ring[3];
+        Block *current = &ring[0], *next = &ring[1], *last = &ring[2];
         uint32_t at = 0;
-        fetch_block(plan, at, *block, held);
-        while (block->count != 0) {
-            next->stripe = block->stripe;
-            fetch_block(plan, at, *next, next_held);
-            for (uint32_t k = 0; k < block->count; ++k) {
-                if (block->guesses[k] != nullptr) Keys::prefetch_stored(block->guesses[k]->key, store_.arena());
-            }
-            for (uint32_t k = 0; k < block->count; ++k) {
-                const uint32_t i = plan.order[block->from + k];
-                RowHeader *row = block->guesses[k];
+        fetch_rows(plan, at, kStripes, *current);
+        fetch_rows(plan, at, current->stripe, *next);
+        fetch_keys<Keys>(*current);
+        while (current->count != 0) {
+            fetch_rows(plan, at, next->stripe, *last);
+            fetch_keys<Keys>(*next);
+            for (uint32_t k = 0; k < current->count; ++k) {
+                const uint32_t i = plan.order[current->from + k];
+                RowHeader *row = current->rows[k];
                 if (row != nullptr && !keys.equals(row->key, i, store_.arena())) {
-                    const uint32_t number = store_.find(block->stripe, plan.hashes[i], keys, i);
-                    row = number == RowStore::kNone ? nullptr : store_.row(block->stripe, number);
+                    const uint32_t number = store_.find(current->stripe, plan.hashes[i], keys, i);
+                    row = number == RowStore::kNone ? nullptr : store_.row(current->stripe, number);
                 }
                 visit(i, row);
             }
-            if (next->stripe != block->stripe) {
-                held.reset();
-                if (next_held) {
-                    held.emplace(std::move(*next_held));
-                    next_held.reset();
-                }
-            }
-            std::swap(block, next);
+            if (next->stripe == current->stripe) next->guard.emplace(std::move(*current->guard));
+            current->guard.reset();
+            Block *done = std::exchange(current, next);
+            next = std::exchange(last, done);
         }
     }
 
-    // Fills the block that starts at `at`; locks its stripe unless it is the one before.
-    void fetch_block(const BatchPlan &plan, uint32_t &at, Block &block, std::optional<RowStore::ReadGuard> &held) {
-        const uint32_t n = static_cast<uint32_t>(plan.order.size());
+    // Fills the block that starts at `at`; locks its stripe unless the block before has it locked.
+    void fetch_rows(const BatchPlan &plan, uint32_t &at, uint32_t locked, Block &block) {
         block.count = 0;
-        if (at == n) {
-            block.stripe = kStripes;
-            return;
-        }
+        block.stripe = kStripes;
+        if (at == plan.order.size()) return;
         const uint32_t s = BatchPlan::stripe_of(plan.hashes[plan.order[at]]);
-        if (s != block.stripe) held.emplace(store_, s);
+        if (s != locked) block.guard.emplace(store_, s);
         block.stripe = s;
         block.from = at;
         block.count = std::min(kAhead, plan.begin[s + 1] - at);
@@ -240,8 +234,15 @@ private:
         const uint32_t bytes = static_cast<uint32_t>(sizeof(RowHeader) + dim_ * sizeof(float));
         for (uint32_t k = 0; k < block.count; ++k) {
             const uint32_t number = store_.guess(s, plan.hashes[plan.order[block.from + k]]);
-            block.guesses[k] = number == RowStore::kNone ? nullptr : store_.row(s, number);
-            if (block.guesses[k] != nullptr) fetch(block.guesses[k], bytes);
+            block.rows[k] = number == RowStore::kNone ? nullptr : store_.row(s, number);
+            if (block.rows[k] != nullptr) fetch(block.rows[k], bytes);
+        }
+    }
+
+    template <class Keys>
+    void fetch_keys(const Block &block) const {
+        for (uint32_t k = 0; k < block.count; ++k) {
+            if (block.rows[k] != nullptr) Keys::prefetch_stored(block.rows[k]->key, store_.arena());
         }
     }
 

@@ -124,6 +124,7 @@ public:
     };
 
     Arena &arena() { return arena_; }
+    const Arena &arena() const { return arena_; }
     BlockHeap &heap(uint32_t stripe) { return heaps_[stripe]; }
     uint64_t bytes() const { return arena_.used(); }
 

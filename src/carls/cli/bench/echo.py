@@ -89,7 +89,7 @@ class EchoClient:
 
     def close(self) -> None:
         """End the exchange."""
-        self._writer.done_writing()
+        self._writer.close()
         self._client.close()
 
 
