@@ -1,0 +1,60 @@
+"""Makers for the tests, at the top of a module so that they can be sent to a process."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from carls.makers import KnowledgeMaker, Write
+
+DIM = 3
+
+
+class Scale(KnowledgeMaker):
+    """Row of key k: (k, k, k) times the checkpoint's "factor"."""
+
+    def make(self, model, keys):
+        values = np.repeat(keys.integers[:, None], DIM, axis=1) * model.tensors["factor"]
+        return [Write("rows", keys, values.astype(np.float32))]
+
+
+class Features(KnowledgeMaker):
+    """Writes a feature table and an embedding table."""
+
+    def make(self, model, keys):
+        columns = {"label": keys.integers % 2, "near": [[int(k) + 1] for k in keys.integers]}
+        return [Write("facts", keys, columns), *Scale().make(model, keys)]
+
+
+class Broken(KnowledgeMaker):
+    """Works for step 0 and fails at the next checkpoint."""
+
+    def make(self, model, keys):
+        if model.step > 0:
+            raise ZeroDivisionError(f"step {model.step} is too much")
+        return Scale().make(model, keys)
+
+
+class Unsendable(Exception):
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {len(second)} keys")
+
+
+class BrokenOddly(KnowledgeMaker):
+    """Fails with an exception that pickle cannot rebuild."""
+
+    def make(self, model, keys):
+        raise Unsendable(model.name, keys.tolist())
+
+
+class Dying(KnowledgeMaker):
+    def make(self, model, keys):
+        os._exit(len(keys))
+
+
+class WrongValues(KnowledgeMaker):
+    """Gives columns to an embedding table."""
+
+    def make(self, model, keys):
+        return [Write("rows", keys, {"label": [model.step] * len(keys)})]

@@ -1,0 +1,236 @@
+"""MakerRunner in a thread and MakerProcess: the same behaviour."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+
+import numpy as np
+import pytest
+from sample_makers import DIM, Broken, BrokenOddly, Dying, Features, Scale, WrongValues
+
+import carls
+from carls.errors import CarlsError, InvalidKeyError, InvalidRequestError, InvalidSpecError
+from carls.makers import MakerProcess, MakerRunner, StalestFirst, Write
+from carls.service import BankProcess
+
+KEYS = np.arange(10)
+
+
+@pytest.fixture(params=[MakerRunner, MakerProcess])
+def runs(request):
+    return request.param
+
+
+def rows_of(bank):
+    return bank.embeddings("rows", dim=DIM, keys="int64")
+
+
+def expect_rows(bank, until, factor, step):
+    table = rows_of(bank)
+    until(lambda: (table.lookup(KEYS, create=False).step == step).all())
+    rows = table.lookup(KEYS, create=False)
+    np.testing.assert_array_equal(rows.values, np.repeat(KEYS[:, None], DIM, axis=1) * np.float32(factor))
+    return rows
+
+
+def test_rows_follow_the_checkpoints(bank, server, publish, until, runs):
+    rows_of(bank)
+    publish(bank, 3, 2.0)
+    with runs(server.url, Scale(), model="model", keys=KEYS, batch_size=4) as maker:
+        expect_rows(bank, until, 2.0, step=3)
+        publish(bank, 8, 5.0)
+        expect_rows(bank, until, 5.0, step=8)
+        until(lambda: maker.progress.passes == 2)
+        progress = maker.progress
+    assert progress.checkpoint_step == 8
+    assert progress.rows_written == 20
+    assert progress.rows_per_s > 0
+    assert progress.last_error is None
+
+
+def test_feature_tables_are_written_too(bank, server, publish, until, runs):
+    rows_of(bank)
+    facts = bank.features("facts", {"label": "int32", "near": "list<int64>"}, keys="int64")
+    publish(bank, 1, 1.0)
+    with runs(server.url, Features(), model="model", keys=KEYS):
+        until(lambda: facts.lookup(KEYS).found.all())
+    row = facts.lookup([3])
+    assert row["label"].tolist() == [1]
+    assert row["near"][0] == [4]
+    assert row.step.tolist() == [1]
+
+
+def test_a_table_that_comes_later_is_waited_for(bank, server, publish, until, runs):
+    publish(bank, 1, 4.0)
+    with runs(server.url, Scale(), model="model", keys=KEYS) as maker:
+        until(lambda: maker.progress.interruptions >= 1)
+        assert "rows" in maker.progress.last_error
+        expect_rows(bank, until, 4.0, step=1)
+
+
+def test_stalest_first_refreshes_a_part_for_each_checkpoint(bank, server, publish, until, runs):
+    table = rows_of(bank)
+    with runs(server.url, Scale(), model="model", keys=KEYS, schedule=StalestFirst(rows=4)) as maker:
+        for passes, step in enumerate((1, 2, 3), start=1):
+            publish(bank, step, 1.0)
+            until(lambda passes=passes: maker.progress.passes == passes)
+    assert table.lookup(KEYS, create=False).step.tolist() == [3, 3, 1, 1, 2, 2, 2, 2, 3, 3]
+
+
+def test_an_exception_of_the_maker_stops_it_and_reaches_its_owner(bank, server, publish, until, runs):
+    rows_of(bank)
+    publish(bank, 0, 1.0)
+    maker = runs(server.url, Broken(), model="model", keys=KEYS).start()
+    expect_rows(bank, until, 1.0, step=0)
+    publish(bank, 1, 1.0)
+
+    def raised():
+        try:
+            return maker.progress and None
+        except ZeroDivisionError as error:
+            return error
+
+    assert "step 1 is too much" in str(until(raised))
+    assert maker.stop().passes == 1
+    assert maker.progress.passes == 1
+
+
+def test_leaving_the_with_block_raises_what_went_wrong(bank, server, publish, runs):
+    rows_of(bank)
+    publish(bank, 0, 1.0)
+    with pytest.raises(InvalidRequestError, match="expected an array for embedding tables"):
+        with runs(server.url, WrongValues(), model="model", keys=KEYS) as maker:
+            (maker._thread if runs is MakerRunner else maker._process).join(30)
+
+
+def test_a_bank_killed_and_restarted_empty_is_filled_again(publish, until, runs):
+    port = free_port()
+    first = BankProcess(("--port", str(port)))
+    with carls.connect(first.url) as bank:
+        publish(bank, 1000, 2.0)
+        with runs(first.url, Scale(), model="model", keys=KEYS) as maker:
+            expect_rows(bank, until, 2.0, step=1000)
+            first.kill()
+            with BankProcess(("--port", str(port))) as second, carls.connect(second.url) as empty:
+                # A restarted trainer begins anew, so that its steps are lower than before.
+                publish(empty, 5, 7.0)
+                expect_rows(empty, until, 7.0, step=5)
+                assert maker.progress.interruptions >= 1
+                maker.stop()  # before its bank, which would have to be waited for
+
+
+def test_a_bank_that_is_not_there_yet_is_waited_for(publish, until, runs):
+    port = free_port()
+    with runs(f"grpc://127.0.0.1:{port}", Scale(), model="model", keys=KEYS) as maker:
+        with BankProcess(("--port", str(port))) as server, carls.connect(server.url) as bank:
+            publish(bank, 2, 3.0)
+            expect_rows(bank, until, 3.0, step=2)
+            maker.stop()
+
+
+def test_stopping_while_idle_returns_what_was_done(bank, server, runs):
+    maker = runs(server.url, Scale(), model="model", keys=KEYS).start()
+    assert maker.stop().passes == 0
+    assert maker.stop().passes == 0
+    with pytest.raises(InvalidRequestError, match="started before"):
+        maker.start()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"keys": []}, InvalidKeyError),
+        ({"schedule": "rarely"}, InvalidSpecError),
+        ({"batch_size": 0}, InvalidRequestError),
+        ({"model": "a b"}, InvalidSpecError),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused_at_once(runs, changes, error):
+    with pytest.raises(error):
+        runs("grpc://127.0.0.1:1", Scale(), **{"model": "model", "keys": KEYS, **changes})
+    with pytest.raises(InvalidRequestError, match="private"):
+        runs("memory://", Scale(), model="model", keys=KEYS)
+
+
+def test_a_runner_shares_the_bank_of_its_owner(publish, until):
+    with carls.connect() as bank:
+        publish(bank, 1, 2.0)
+        with MakerRunner(bank, Scale(), model="model", keys=KEYS):
+            expect_rows(bank, until, 2.0, step=1)
+        assert bank.tables()[0].rows == len(KEYS), "the runner closed a bank that is not its own"
+
+
+def test_run_works_in_the_callers_thread_until_the_deadline(publish):
+    with carls.connect() as bank:
+        rows_of(bank)
+        publish(bank, 1, 2.0)
+        assert MakerRunner(bank, Scale(), model="model", keys=KEYS).run(deadline_s=0.5).passes == 1
+
+
+def test_no_thread_or_process_is_left(bank, server, publish, until, runs):
+    rows_of(bank)
+    publish(bank, 1, 2.0)
+    before = set(threading.enumerate())
+    with runs(server.url, Scale(), model="model", keys=KEYS):
+        expect_rows(bank, until, 2.0, step=1)
+    assert not multiprocessing.active_children()
+    left = {thread.name for thread in set(threading.enumerate()) - before}
+    assert not any("maker" in name for name in left), left
+
+
+def test_an_exception_that_cannot_travel_arrives_as_text(bank, server, publish, until):
+    publish(bank, 1, 2.0)
+    with pytest.raises(RuntimeError, match="Unsendable: model and 10 keys"):
+        with MakerProcess(server.url, BrokenOddly(), model="model", keys=KEYS) as maker:
+            maker._process.join(30)
+
+
+def test_a_process_that_dies_is_reported(bank, server, publish):
+    publish(bank, 1, 2.0)
+    maker = MakerProcess(server.url, Dying(), model="model", keys=KEYS).start()
+    maker._process.join(30)
+    with pytest.raises(CarlsError, match="exit code 10"):
+        maker.stop()
+
+
+def _own_a_maker(url, pipe):
+    maker = MakerProcess(url, Scale(), model="model", keys=KEYS).start()
+    pipe.send(maker.pid)
+    threading.Event().wait(60)
+
+
+def test_a_process_ends_when_its_owner_is_killed(server, until):
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    owner = context.Process(target=_own_a_maker, args=(server.url, theirs))
+    owner.start()
+    assert ours.poll(60)
+    pid = ours.recv()
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.join(30)
+
+    def gone():
+        try:
+            with open(f"/proc/{pid}/stat") as stat:
+                return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
+        except FileNotFoundError:
+            return True
+
+    until(gone)
+
+
+def test_writes_that_cannot_be_are_refused():
+    with pytest.raises(InvalidSpecError, match="table name"):
+        Write("", [1], np.zeros((1, 2)))
+    with pytest.raises(InvalidSpecError, match="list"):
+        Write("rows", [1], [[1.0, 2.0]])
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
