@@ -1,0 +1,126 @@
+"""The commands `carls demo digits` and `carls demo cora`."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.syntax import Syntax
+
+from carls.cli.demo.recipe import CORA, DIGITS, Recipe
+from carls.cli.results import check_writable, write_json
+from carls.client import connect
+from carls.errors import CarlsError, InvalidRequestError
+
+if TYPE_CHECKING:
+    from carls.cli.demo.problem import Problem
+
+#: The program that the demo shows.
+PROGRAM = Path(__file__).with_name("lines.py")
+#: Longest wait for the bank that was named, in seconds.
+_BANK_S = 3.0
+_PLOT_FORMATS = (".png", ".pdf", ".svg")
+
+app = typer.Typer(help="A bank, a trainer and a maker learn together on real data.", no_args_is_help=True)
+
+Seeds = Annotated[int, typer.Option(help="Runs of each case, with seeds 0, 1, ...")]
+Steps = Annotated[int | None, typer.Option(help="Training steps; the tuned number if not given.")]
+Json = Annotated[Path | None, typer.Option(help="File to write the figures to.")]
+Plot = Annotated[Path, typer.Option(help="File to draw the plot to (.png, .pdf, .svg).")]
+BankUrl = Annotated[str | None, typer.Option(help="URL of a running bank; without it one is started.")]
+
+
+@app.command()
+def digits(
+    labels: Annotated[int, typer.Option(help="How many images have their labels known.")] = 50,
+    seeds: Seeds = 5,
+    steps: Steps = None,
+    json: Json = None,
+    plot: Plot = Path("carls-digits.png"),
+    bank: BankUrl = None,
+) -> None:
+    """Handwritten digits from few labels: neighbours in the bank teach what labels do not."""
+    _require_extra()
+    from carls.cli.demo.digits import digits as problem
+    from carls.cli.demo.digits import largest_label_count
+
+    _require(1 <= labels <= largest_label_count(), "labels", labels, f"1 to {largest_label_count()}")
+    arguments = {"labels": labels, "seeds": seeds, "steps": steps, "bank": bank}
+    _demo("digits", lambda seed: problem(seed, labels), DIGITS, arguments, json, plot)
+
+
+@app.command()
+def cora(
+    seeds: Seeds = 3,
+    steps: Steps = None,
+    json: Json = None,
+    plot: Plot = Path("carls-cora.png"),
+    bank: BankUrl = None,
+) -> None:
+    """Papers by their words and citations: the same code on a given graph."""
+    _require_extra()
+    from carls.cli.demo.cora import cora as problem
+
+    _demo("cora", problem, CORA, {"seeds": seeds, "steps": steps, "bank": bank}, json, plot)
+
+
+def _demo(
+    name: str,
+    problem_of: Callable[[int], Problem],
+    recipes: Mapping[str, Recipe],
+    arguments: dict[str, Any],
+    json: Path | None,
+    plot: Path,
+) -> None:
+    seeds, steps = arguments["seeds"], arguments["steps"]
+    _require(seeds >= 1, "seeds", seeds, "1 or more")
+    _require(steps is None or steps >= 1, "steps", steps, "1 or more")
+    _require(plot.suffix in _PLOT_FORMATS, "plot", plot, f"a file name ending in one of {_PLOT_FORMATS}")
+    for path in (json, plot):
+        if path is not None:
+            check_writable(path)
+    if arguments["bank"] is not None:
+        _require(arguments["bank"] != "memory://", "bank", "memory://", "a server that processes can share")
+        connect(arguments["bank"], timeout_s=_BANK_S).close()
+    problem_of(0)  # data that is not there is found out before anything is started
+    # These import torch and matplotlib, for which there was no need so far.
+    from carls.cli.demo.experiment import run_experiment
+    from carls.cli.demo.plot import write_plot
+    from carls.cli.demo.report import to_results, to_table
+
+    console = Console()
+    with_graph, without = (
+        recipe if steps is None else replace(recipe, steps=steps)
+        for recipe in (recipes["with graph"], recipes["without"])
+    )
+    outcome = run_experiment(name, problem_of, with_graph, without, seeds, arguments["bank"], console)
+    if json is not None:
+        config = {**arguments, "with graph": asdict(with_graph), "without": asdict(without)}
+        write_json(json, f"demo {name}", config, to_results(outcome))
+    write_plot(plot, name, outcome)
+    console.print(_lines())
+    console.print(to_table(name, outcome))
+    processes = ", ".join(f"{role} {pid}" for role, pid in sorted(outcome.processes.items()))
+    console.print(f"Processes that learned together: {processes} (the last seed's maker).")
+    console.print(f"Plot: {plot}" + ("" if json is None else f"   Figures: {json}"), soft_wrap=True)
+
+
+def _lines() -> Syntax:
+    """The program that the demo is a longer form of, as source text."""
+    return Syntax(PROGRAM.read_text(), "python", background_color="default")
+
+
+def _require_extra() -> None:
+    missing = [name for name in ("torch", "sklearn", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CarlsError(f"the demos need {', '.join(missing)}: install with pip install 'carls[demo]'")
+
+
+def _require(holds: bool, option: str, value: object, expected: str) -> None:
+    if not holds:
+        raise InvalidRequestError(f"--{option} {value}: expected {expected}")

@@ -1,0 +1,222 @@
+"""`carls demo` as its users run it: real processes, real data."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import carls
+from carls.cli.demo.app import PROGRAM, app
+from carls.cli.demo.digits import digits
+from carls.cli.demo.graph import linked_neighbours, nearest_neighbours
+from carls.errors import CarlsError
+from carls.service import BankProcess
+
+
+def carls_demo(*arguments, cwd, timeout=100):
+    return subprocess.run(
+        [sys.executable, "-m", "carls", "demo", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+
+
+def figures(path):
+    document = json.loads(path.read_text())
+    assert sorted(document) == ["config", "machine", "name", "results"]
+    keys = ["against", "case", "metric", "n", "ratio", "sd", "unit", "value"]
+    assert all(sorted(result) == keys for result in document["results"])
+    return document, {(result["case"], result["metric"]): result for result in document["results"]}
+
+
+def is_png(path):
+    return path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_short_demo_writes_table_plot_figures_and_program(tmp_path):
+    done = carls_demo(
+        "digits", "--seeds", 1, "--steps", 30, "--json", "out/d.json", "--plot", "out/d.png", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert is_png(tmp_path / "out" / "d.png")
+    document, results = figures(tmp_path / "out" / "d.json")
+    assert document["results"][0]["case"] == "carls"
+    assert document["results"][0]["metric"] == "accuracy"
+    assert {case for case, _ in results} == {"carls", "baseline", "synchronous"}
+    assert results["carls", "accuracy"]["value"] > 50
+    assert results["carls", "accuracy"]["against"] == "baseline"
+    assert results["synchronous", "staleness, median"]["value"] == 0
+    assert results["carls", "neighbours left out"]["value"] == 0
+    for word in ("accuracy", "staleness", "baseline (no bank)", "class VertexMaker(KnowledgeMaker)"):
+        assert word in done.stdout
+    pids = re.search(r"bank (\d+), maker (\d+), trainer (\d+)", done.stdout).groups()
+    assert len(set(pids)) == 3
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+
+
+def test_cora_demo_runs_the_same_cases_and_cleans_up_a_bank_that_is_not_its_own(tmp_path, data_folder):
+    with BankProcess() as server, carls.connect(server.url) as bank:
+        arguments = ("--seeds", 1, "--steps", 5, "--json", "c.json", "--bank", server.url)
+        done = carls_demo("cora", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert bank.tables() == []
+    assert is_png(tmp_path / "carls-cora.png")
+    _, results = figures(tmp_path / "c.json")
+    assert {case for case, _ in results} == {"carls", "baseline", "synchronous"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digits", "--labels", 0], "--labels 0: expected 1 to 1200"),
+        (["digits", "--labels", 1201], "--labels 1201"),
+        (["digits", "--seeds", 0], "--seeds 0: expected 1 or more"),
+        (["digits", "--steps", -3], "--steps -3"),
+        (["digits", "--plot", "/proc/nobody/plot.png"], "/proc/nobody/plot.png"),
+        (["digits", "--json", "."], "cannot write ."),
+        (["digits", "--bank", "http://somewhere"], "http://somewhere"),
+        (["digits", "--bank", "memory://"], "memory://"),
+        (["digits", "--plot", "plot.txt"], "plot.txt"),
+    ],
+)
+def test_wrong_input_is_one_line_before_any_work(tmp_path, arguments, message):
+    done = carls_demo(*arguments, cwd=tmp_path)
+    assert done.returncode != 0
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_bank_that_does_not_answer_is_one_line(tmp_path):
+    done = carls_demo("digits", "--bank", "grpc://127.0.0.1:1", cwd=tmp_path)
+    assert done.returncode != 0
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "127.0.0.1:1" in done.stderr
+
+
+def test_without_the_extra_the_remedy_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    result = CliRunner().invoke(app, ["digits"])
+    assert isinstance(result.exception, CarlsError)
+    assert "torch, sklearn, matplotlib: install with pip install 'carls[demo]'" in str(result.exception)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes in /proc")
+def test_interrupt_leaves_no_process_behind(tmp_path):
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "carls", "demo", "digits", "--seeds", "20"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while len(children_of(demo.pid)) < 2:
+            assert time.monotonic() < deadline, "bank and maker did not start"
+            time.sleep(0.02)
+        started = children_of(demo.pid)
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=60)
+        assert demo.returncode != 0
+        while any(os.path.exists(f"/proc/{pid}") for pid in started):
+            assert time.monotonic() < deadline, "a process was left behind"
+            time.sleep(0.02)
+    finally:
+        demo.kill()
+        demo.wait()
+
+
+def test_digits_problem_keeps_test_images_outside_the_graph():
+    problem = digits(seed=3, labels=50)
+    assert problem.features.shape == (1297, 64)
+    assert len(problem.test_labels) == 500
+    assert np.bincount(problem.labels[problem.labelled]).tolist() == [5] * 10
+    assert len(set(problem.labelled.tolist())) == 50
+    assert {near.size for near in problem.neighbours} == {5}
+    again, other = digits(seed=3, labels=50), digits(seed=4, labels=50)
+    np.testing.assert_array_equal(problem.labelled, again.labelled)
+    assert problem.labelled.tolist() != other.labelled.tolist()
+    np.testing.assert_array_equal(problem.test_features, other.test_features)
+
+
+@pytest.mark.parametrize("labels", [1, 7, 13, 1200])
+def test_label_counts_differ_by_one_at_most(labels):
+    problem = digits(seed=0, labels=labels)
+    counts = np.bincount(problem.labels[problem.labelled], minlength=10)
+    assert counts.sum() == labels
+    assert counts.max() - counts.min() <= 1
+
+
+def test_nearest_neighbours_and_their_weights_equal_a_loop():
+    points = np.random.default_rng(0).random((30, 4), np.float32)
+    distances = np.array([[np.linalg.norm(a - b) for b in points] for a in points])
+    radii = np.sort(distances, axis=1)[:, 5]  # the nearest of all is the point itself
+    np.fill_diagonal(distances, np.inf)
+    for i, (near, weights) in enumerate(zip(*nearest_neighbours(points), strict=True)):
+        assert near.tolist() == np.argsort(distances[i])[:5].tolist()
+        expected = [np.exp(-2 * distances[i, j] ** 2 / (radii[i] * radii[j])) for j in near]
+        np.testing.assert_allclose(weights, expected, rtol=1e-4)
+
+
+def test_points_in_the_same_place_have_finite_weights():
+    _, weights = nearest_neighbours(np.zeros((8, 2), np.float32))
+    assert np.isfinite(weights).all()
+
+
+def test_linked_neighbours_are_drawn_from_the_links():
+    star = np.array([[0, other] for other in range(1, 9)] + [[1, 2]])
+    lists = linked_neighbours(star, 10, seed=0)
+    assert len(set(lists[0].tolist())) == 5
+    assert set(lists[0].tolist()) <= set(range(1, 9))
+    assert sorted(lists[1].tolist()) == [0, 2]
+    assert lists[9].tolist() == []
+
+
+def test_the_shown_program_works_as_pasted(tmp_path):
+    pasted = tmp_path / "pasted.py"
+    pasted.write_text(PROGRAM.read_text())
+    done = subprocess.run([sys.executable, pasted], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert float(re.match(r"([\d.]+)% of 500", done.stdout)[1]) > 70
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_digits_reach_the_goal(tmp_path):
+    assert carls_demo("digits", "--json", "d.json", cwd=tmp_path, timeout=300).returncode == 0
+    _, results = figures(tmp_path / "d.json")
+    assert results["carls", "accuracy"]["value"] >= 91.0
+    assert results["carls", "accuracy"]["value"] >= results["baseline", "accuracy"]["value"] + 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_cora_reaches_the_goal(tmp_path, data_folder):
+    assert carls_demo("cora", "--json", "c.json", cwd=tmp_path, timeout=300).returncode == 0
+    _, results = figures(tmp_path / "c.json")
+    assert results["carls", "accuracy"]["value"] >= 87.5
+    assert results["carls", "accuracy"]["value"] >= results["baseline", "accuracy"]["value"] + 6
+
+
+def children_of(pid):
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if int(stat.read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                found.add(int(stat.parent.name))
+    return found
