@@ -197,6 +197,8 @@ void bind_common(nb::class_<Table> &table) {
 
 NB_MODULE(_core, m) {
     m.doc() = "The core of carls: keyed rows with optimizers inside. Use carls.bank instead.";
+    // At exit a module that is still alive, say in an autograd graph, keeps its table: no leak.
+    nb::set_leak_warnings(false);
     bind_keys(m);
 
     const nb::object full = nb::exception<TableFull>(m, "TableFull");

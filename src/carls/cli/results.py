@@ -65,8 +65,11 @@ def check_writable(path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
         with path.open("ab"):
             pass
+        if new:
+            path.unlink()
     except OSError as error:
         raise InvalidRequestError(f"cannot write {path}: {error.strerror}; name another file") from None
 

@@ -14,7 +14,16 @@ Needs pytest and hypothesis (`pip install 'carls[testing]'`). In a test file:
 """
 
 from carls.testing.conformance import BankConformance
+from carls.testing.faults import Fault, FaultyTransport, connect_with_faults
 from carls.testing.machine import bank_machine
 from carls.testing.oracle import OracleTable, initial_value
 
-__all__ = ["BankConformance", "OracleTable", "bank_machine", "initial_value"]
+__all__ = [
+    "BankConformance",
+    "Fault",
+    "FaultyTransport",
+    "OracleTable",
+    "bank_machine",
+    "connect_with_faults",
+    "initial_value",
+]

@@ -49,6 +49,11 @@ def _values(dim: int, rows: int, *, with_meta: bool = False) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
+def _array(buffer: pa.Buffer) -> Any:
+    """The bytes as an array of their own: received ones lie at odd addresses and cannot be written to."""
+    return np.frombuffer(buffer, np.uint8).copy()
+
+
 def _fixed(matrix: Any) -> pa.Array:
     rows, dim = matrix.shape
     items = pa.Array.from_buffers(pa.float32(), rows * dim, [None, pa.py_buffer(matrix)])
@@ -74,11 +79,11 @@ class EchoClient:
         return self._reader.read_chunk().data
 
     def lookup(self, keys: list[str]) -> Any:
-        """Encode a list of keys, exchange, decode values (and metadata) to arrays."""
+        """Encode a list of keys, exchange, decode values (and metadata) to arrays that one can use."""
         reply = self.exchange(pa.record_batch([pa.array(keys, pa.string())], names=["keys"]))
         dim = reply.schema.field("values").type.list_size
-        values = np.frombuffer(reply.column(0).values.buffers()[1], np.float32).reshape(-1, dim)
-        meta = np.frombuffer(reply.column(1).buffers()[1], ROW_META) if reply.num_columns > 1 else None
+        values = _array(reply.column(0).values.buffers()[1]).view(np.float32).reshape(-1, dim)
+        meta = _array(reply.column(1).buffers()[1]).view(ROW_META) if reply.num_columns > 1 else None
         return values, meta
 
     def push(self, keys: list[str], gradients: Any) -> None:
