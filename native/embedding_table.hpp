@@ -79,9 +79,11 @@ public:
     // Sets rows to values (n, dim), in the batch's order where keys repeat; optimizer state stays.
     template <class Keys>
     void assign(const Keys &keys, size_t n, const float *values, const Stamp &stamp) {
-        write(keys, n, stamp, [&](RowHeader *row, uint32_t i) {
-            std::memcpy(value(row), values + size_t{i} * dim_, dim_ * sizeof(float));
-            stamp.put_on(row);
+        write(keys, n, stamp.now, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows) {
+            for (size_t k = 0; k < rows.size(); ++k) {
+                std::memcpy(value(rows[k]), values + size_t{positions[k]} * dim_, dim_ * sizeof(float));
+                stamp.put_on(rows[k]);
+            }
         });
     }
 
@@ -92,25 +94,17 @@ public:
             const float *gradient;  // of the first position
             float *sum;             // of all positions, where there are several
         };
-        std::vector<RowHeader *> rows;
         std::vector<Total> totals;
         std::vector<std::vector<float>> sums;
-        const BatchPlan plan(keys, n);
-        store_.check_room(plan);
-        store_.prefetch_slots(plan);
-        for (uint32_t s = 0; s < kStripes; ++s) {
-            if (plan.size(s) == 0) continue;
-            const RowStore::WriteGuard guard(store_, s);
-            rows.clear();
+        write(keys, n, stamp.now, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows) {
             totals.clear();
             sums.clear();
-            find_or_add(keys, plan, s, stamp.now, rows);
-            Marks marks(plan.size(s));
+            Marks marks(rows.size());
             // While duplicates are summed, a marked row's time of write, which is about to change
             // anyway, tells where its total is.
-            for (uint32_t k = 0; k < plan.size(s); ++k) {
+            for (size_t k = 0; k < rows.size(); ++k) {
                 RowHeader *row = rows[k];
-                const float *gradient = gradients + size_t{plan.positions(s)[k]} * dim_;
+                const float *gradient = gradients + size_t{positions[k]} * dim_;
                 if (row->mark == kLive) {
                     marks.set(row);
                     row->written = static_cast<uint32_t>(totals.size());
@@ -130,7 +124,7 @@ public:
                 optimizer_.apply(value(row), state(row), total.sum != nullptr ? total.sum : total.gradient, dim_);
                 stamp.put_on(row);
             }
-        }
+        });
     }
 
     template <class Keys>
@@ -256,35 +250,43 @@ private:
         return number;
     }
 
-    template <class Keys>
-    void find_or_add(const Keys &keys, const BatchPlan &plan, uint32_t s, uint64_t now,
-                     std::vector<RowHeader *> &rows) {
+    // Calls visit(positions, rows) for each stripe's part of the batch, under its write lock, with
+    // a row for every key. While one stripe is written, the rows of the next one and the index
+    // slots of the one after that are on their way from memory.
+    template <class Keys, class Visit>
+    void write(const Keys &keys, size_t n, uint64_t now, Visit visit) {
+        const BatchPlan plan(keys, n);
+        store_.check_room(plan);
+        std::vector<RowHeader *> rows;
+        store_.prefetch_slots(plan, plan.begin[0], plan.size(0));
+        store_.prefetch_slots(plan, plan.begin[1], plan.size(1));
+        fetch_stripe(plan, 0);
+        for (uint32_t s = 0; s < kStripes; ++s) {
+            if (s + 2 < kStripes) store_.prefetch_slots(plan, plan.begin[s + 2], plan.size(s + 2));
+            if (s + 1 < kStripes) fetch_stripe(plan, s + 1);
+            if (plan.size(s) == 0) continue;
+            const RowStore::WriteGuard guard(store_, s);
+            rows.clear();
+            for (uint32_t k = 0; k < plan.size(s); ++k) {
+                const uint32_t i = plan.positions(s)[k];
+                uint32_t number = store_.find(s, plan.hashes[i], keys, i);
+                if (number == RowStore::kNone) number = add(keys, plan.hashes[i], s, i, now);
+                rows.push_back(store_.row(s, number));
+            }
+            visit(plan.positions(s), rows);
+        }
+    }
+
+    // Fetches the likely rows of a stripe's part of the batch, state included. Rows never move, so
+    // the lock need not be held until they are used.
+    void fetch_stripe(const BatchPlan &plan, uint32_t s) {
+        if (plan.size(s) == 0) return;
+        const RowStore::ReadGuard guard(store_, s);
         const uint32_t bytes =
             static_cast<uint32_t>(sizeof(RowHeader) + (dim_ + optimizer_.state_floats(dim_)) * sizeof(float));
         for (uint32_t k = 0; k < plan.size(s); ++k) {
             const uint32_t number = store_.guess(s, plan.hashes[plan.positions(s)[k]]);
             if (number != RowStore::kNone) fetch(store_.row(s, number), bytes);
-        }
-        for (uint32_t k = 0; k < plan.size(s); ++k) {
-            const uint32_t i = plan.positions(s)[k];
-            uint32_t number = store_.find(s, plan.hashes[i], keys, i);
-            if (number == RowStore::kNone) number = add(keys, plan.hashes[i], s, i, now);
-            rows.push_back(store_.row(s, number));
-        }
-    }
-
-    template <class Keys, class Apply>
-    void write(const Keys &keys, size_t n, const Stamp &stamp, Apply apply) {
-        const BatchPlan plan(keys, n);
-        store_.check_room(plan);
-        store_.prefetch_slots(plan);
-        std::vector<RowHeader *> rows;
-        for (uint32_t s = 0; s < kStripes; ++s) {
-            if (plan.size(s) == 0) continue;
-            const RowStore::WriteGuard guard(store_, s);
-            rows.clear();
-            find_or_add(keys, plan, s, stamp.now, rows);
-            for (uint32_t k = 0; k < rows.size(); ++k) apply(rows[k], plan.positions(s)[k]);
         }
     }
 
