@@ -87,8 +87,8 @@ def test_growth_erasure_and_scans_side_by_side() -> None:
         def scan(handle: carls.EmbeddingTable) -> None:
             for _ in range(15):
                 seen = np.concatenate([np.asarray(keys.integers) for keys, _ in handle.scan(batch=700)])
-                assert np.isin(stable, seen).all()
-                assert len(np.unique(seen)) == len(seen)
+                # Rows that are erased and made anew meanwhile may come twice; those that stay may not.
+                np.testing.assert_array_equal(np.sort(seen[np.isin(seen, stable)]), stable)
 
         run(
             lambda: churn(handles[0], 0),

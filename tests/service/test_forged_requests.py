@@ -10,7 +10,6 @@ import pyarrow.flight as fl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plain_streams import FACTS, KEYS, ask, refusal
 
 from carls import messages as m
 from carls.errors import (
@@ -22,6 +21,7 @@ from carls.keys import Keys
 from carls.wire.failures import from_flight
 from carls.wire.streamed import STREAMED
 from doubles import ScriptedEngine
+from plain_streams import FACTS, KEYS, ask, refusal
 
 COLUMN = st.sampled_from(
     [

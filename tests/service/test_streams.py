@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
-from plain_streams import FACTS, KEYS, ask, refusal, stream
 
 from carls import messages as m
 from carls.errors import (
@@ -26,6 +25,7 @@ from carls.errors import (
 from carls.service import ServiceLimits
 from carls.wire.frames import Command
 from doubles import ScriptedEngine, action_body
+from plain_streams import FACTS, KEYS, ask, refusal, stream
 
 
 def test_one_stream_carries_many_requests(serve: Any, connect: Any) -> None:
