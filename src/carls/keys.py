@@ -68,6 +68,8 @@ class Keys:
             return _from_arrow(keys)
         if isinstance(keys, str | bytes):
             raise InvalidKeyError(f"keys {keys!r:.80}: expected a list of keys; write [{keys!r:.40}]")
+        if isinstance(keys, set | frozenset):
+            raise InvalidKeyError("keys in a set have no order: expected a list, such as sorted(keys)")
         if not isinstance(keys, list | tuple):
             try:
                 keys = list(keys)
@@ -207,7 +209,10 @@ def _from_numpy(keys: npt.NDArray[Any]) -> Keys:
     if keys.dtype.kind == "u" and keys.dtype.itemsize == 8 and keys.max() > np.iinfo(np.int64).max:
         raise InvalidKeyError(f"key {keys.max()}: beyond int64; expected at most {np.iinfo(np.int64).max}")
     if keys.dtype.kind in "iu":
-        return Keys("int64", integers=np.ascontiguousarray(keys, dtype=np.int64))
+        # A copy: the caller may use the array again while a look-up in the background reads it.
+        integers = np.array(keys, dtype=np.int64, order="C")
+        integers.flags.writeable = False
+        return Keys("int64", integers=integers)
     if keys.dtype.kind in "USO":
         return Keys.of(keys.tolist())
     raise InvalidKeyError(f"keys of dtype {keys.dtype}: expected integers, strings or bytes")
@@ -229,7 +234,7 @@ def _from_arrow(keys: pa.Array, *, allow_empty: bool = False) -> Keys:
     if len(keys) == 0 and not allow_empty:
         raise InvalidKeyError("empty batch of keys: expected at least one key")
     if pa.types.is_integer(keys.type):
-        return Keys("int64", integers=np.asarray(keys.cast(pa.int64())))
+        return _from_numpy(keys.to_numpy(zero_copy_only=False))
     key_type = _ARROW_TYPES.get(keys.type)
     if key_type is None:
         raise InvalidKeyError(f"keys of Arrow type {keys.type}: expected an integer, string or binary type")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import pytest
 from hypothesis import given
@@ -83,6 +85,36 @@ def test_a_forgotten_client_is_an_error() -> None:
         ledger.apply(WriteId("b", 2, False), "t", operation)
     ledger.apply(WriteId("a", 3, False), "t", operation)
     assert operation.runs == 5
+
+
+def test_a_late_repeat_of_a_forgotten_first_write_is_refused() -> None:
+    ledger, operation = Ledger(max_clients=1), Counter()
+    ledger.apply(WriteId("a", 1, True), "t", operation)
+    ledger.apply(WriteId("b", 1, True), "t", operation)
+    with pytest.raises(ClientForgottenError):
+        ledger.apply(WriteId("a", 1, True), "t", operation)
+    ledger.forget_table("t")
+    with pytest.raises(ClientForgottenError):
+        ledger.apply(WriteId("b", 1, True), "t", operation)
+    assert operation.runs == 2
+
+
+def test_refused_writes_keep_nothing_alive() -> None:
+    class Payload:
+        pass
+
+    ledger = Ledger()
+    payload = Payload()
+    alive = weakref.ref(payload)
+
+    def fail(payload: Payload = payload) -> Reply:
+        raise InvalidValueError(f"bad {payload}")
+
+    with pytest.raises(InvalidValueError):
+        ledger.apply(WriteId("a", 1, True), "t", fail)
+    del payload, fail
+    gc.collect()
+    assert alive() is None
 
 
 def test_a_dropped_table_forgets_its_writes() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 import carls
 from carls.specs import EmbeddingSpec, FeatureSpec, Initializer, Optimizer, spec_from_json
 
-FINITE = st.floats(allow_nan=False, allow_infinity=False)
+FINITE = st.floats(-1e30, 1e30)
 POSITIVE = st.floats(1e-6, 1e6)
 OPTIMIZERS = (
     st.none()
@@ -87,6 +88,14 @@ def test_specs_that_cannot_be_name_the_value(arguments: dict[str, Any], value: s
         lambda: carls.Uniform(1, 0),
         lambda: carls.Normal(-1),
         lambda: carls.Constant(float("inf")),
+        lambda: carls.Constant(1e39),
+        lambda: carls.Constant(10**400),
+        lambda: carls.Normal(1e38),
+        lambda: carls.SGD(lr=1e39),
+        lambda: carls.Adagrad(eps=1e-50),
+        lambda: EmbeddingSpec(dim=2, optimizer=carls.Optimizer()),
+        lambda: FeatureSpec(columns=None),  # type: ignore[arg-type]
+        lambda: spec_from_json({"kind": []}),
         lambda: FeatureSpec(columns=()),
         lambda: FeatureSpec(columns=(("a", "int8"),)),
         lambda: FeatureSpec(columns=(("a/b", "int32"),)),
@@ -106,6 +115,12 @@ def test_policies_by_name_and_by_json() -> None:
     assert Initializer.of("zeros") == carls.Zeros()
     with pytest.raises(carls.InvalidSpecError, match="adagrad"):
         Optimizer.of("normal")
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    spec = EmbeddingSpec(dim=np.int64(4), seed=np.uint64(3), optimizer=carls.SGD(lr=np.float32(0.5)))  # type: ignore[arg-type]
+    assert spec == EmbeddingSpec(dim=4, seed=3, optimizer=carls.SGD(lr=0.5))
+    assert json.loads(json.dumps(spec.to_json()))["dim"] == 4
 
 
 def test_open_keys_accept_any_key_type() -> None:

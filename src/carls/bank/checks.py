@@ -78,3 +78,13 @@ def least_step(bound: AgeBound) -> int:
             f"max_age_steps={max_age_steps} without at_step: expected at_step=, the reader's own step"
         )
     return max(at_step - max_age_steps, _ANY_STEP)
+
+
+def check_producer(name: str) -> str:
+    """`name` if it can name a producer: 1 to 200 characters that UTF-8 can encode."""
+    try:
+        if isinstance(name, str) and 0 < len(name) <= 200 and name.encode():
+            return name
+    except UnicodeEncodeError:
+        pass
+    raise InvalidRequestError(f"producer={name!r:.60}: expected a name of 1 to 200 characters")

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
-from carls.errors import CarlsError, ClientForgottenError, InvalidRequestError, ProtocolError
+from carls.errors import CarlsError, ClientForgottenError, InvalidRequestError, ProtocolError, from_json
 from carls.messages import Reply, WriteId
 
 #: Clients remembered; the one that has been silent longest is forgotten first.
 MAX_CLIENTS = 100_000
+#: Forgotten clients whose names are kept, so that a late repeat of their first write is refused.
+MAX_FORGOTTEN = 1_000_000
+
+#: A reply, or the facts of an error. Not the error itself: with its traceback it would keep the
+#: request's arrays alive.
+_Outcome: TypeAlias = Reply | Mapping[str, Any]
 
 
 @dataclass
@@ -20,7 +27,7 @@ class _Entry:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     sequence: int = 0
-    outcome: Reply | CarlsError | None = None
+    outcome: _Outcome | None = None
 
 
 class Ledger:
@@ -29,6 +36,7 @@ class Ledger:
     def __init__(self, max_clients: int = MAX_CLIENTS) -> None:
         self._max_clients = max_clients
         self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
+        self._forgotten: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lock = threading.Lock()
 
     def apply(self, write: WriteId, table: str, operation: Callable[[], Reply]) -> Reply:
@@ -53,9 +61,9 @@ class Ledger:
                 entry.outcome = _outcome(operation)
                 entry.sequence = write.sequence
             outcome = entry.outcome
-        if isinstance(outcome, CarlsError):
-            raise outcome.with_traceback(None)
         assert outcome is not None
+        if isinstance(outcome, Mapping):
+            raise from_json(outcome)
         return outcome
 
     def forget_table(self, table: str) -> None:
@@ -63,13 +71,14 @@ class Ledger:
         with self._lock:
             for key in [key for key in self._entries if key[1] == table]:
                 del self._entries[key]
+                self._forget(key)
 
     def _entry(self, write: WriteId, table: str) -> _Entry:
         key = (write.client, table)
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
-                if not write.first:
+                if not write.first or key in self._forgotten:
                     raise ClientForgottenError(
                         f"the bank does not know client {write.client} on {table!r}; its write "
                         f"{write.sequence} was not applied. The table was dropped, or the client "
@@ -79,14 +88,19 @@ class Ledger:
                     )
                 entry = self._entries[key] = _Entry()
                 if len(self._entries) > self._max_clients:
-                    self._entries.popitem(last=False)
+                    self._forget(self._entries.popitem(last=False)[0])
             else:
                 self._entries.move_to_end(key)
         return entry
 
+    def _forget(self, key: tuple[str, str]) -> None:
+        self._forgotten[key] = None
+        if len(self._forgotten) > MAX_FORGOTTEN:
+            self._forgotten.popitem(last=False)
 
-def _outcome(operation: Callable[[], Reply]) -> Reply | CarlsError:
+
+def _outcome(operation: Callable[[], Reply]) -> _Outcome:
     try:
         return operation()
     except CarlsError as error:
-        return error
+        return error.to_json()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from carls.bank.checks import check_producer
+
 #: Rows keep a producer in 16 bits.
 MAX_PRODUCERS = 65_535
 _OTHERS = "(others)"
@@ -26,6 +28,7 @@ class Producers:
         number = self._numbers.get(name)
         if number is not None:
             return number
+        check_producer(name)
         with self._lock:
             if len(self._names) == MAX_PRODUCERS - 1:
                 name = _OTHERS

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+from carls.bank.checks import check_producer
+from carls.client.arguments import seconds
 from carls.client.embeddings import EmbeddingTable
 from carls.client.features import FeatureTable
 from carls.client.handle import TableHandle
@@ -18,8 +21,23 @@ from carls.client.models import Models
 from carls.client.process import check_process
 from carls.client.producers import KnownProducers
 from carls.client.transport import Transport
-from carls.errors import ClosedError, InvalidRequestError, NotInThisVersionError
-from carls.messages import BankInfo, DescribeBank, DescribeTable, DropTable, ListTables, TableInfo
+from carls.errors import (
+    BankRestartedError,
+    ClosedError,
+    InvalidRequestError,
+    InvalidSpecError,
+    NotInThisVersionError,
+)
+from carls.messages import (
+    BankInfo,
+    DescribeBank,
+    DescribeTable,
+    DropTable,
+    ListTables,
+    Reply,
+    Request,
+    TableInfo,
+)
 from carls.specs import EmbeddingSpec, FeatureSpec, Initializer, Normal, Optimizer, check_name
 
 H = TypeVar("H", bound=TableHandle[Any])
@@ -106,40 +124,42 @@ class Bank:
             InvalidSpecError, SpecMismatchError: as for `embeddings`.
         """
         self._check()
+        if not isinstance(columns, Mapping):
+            raise InvalidSpecError(
+                f"columns={columns!r:.80}: expected a mapping such as {{'label': 'int32'}}"
+            )
         spec = FeatureSpec(columns=tuple(columns.items()), keys=keys)
         return self._remember(FeatureTable(self, check_name("table", name), spec))
 
     def tables(self) -> list[TableInfo]:
         """All tables, by name."""
-        self._check()
-        return cast("list[TableInfo]", self._transport.call(ListTables(), self.timeout_s))
+        return cast("list[TableInfo]", self._call(ListTables()))
 
     def describe(self, name: str) -> TableInfo:
         """Spec, rows and bytes of one table."""
-        self._check()
-        return cast("TableInfo", self._transport.call(DescribeTable(name), self.timeout_s))
+        return cast("TableInfo", self._call(DescribeTable(check_name("table", name))))
 
     def drop(self, name: str) -> None:
         """Drop a table with all its rows."""
-        self._check()
-        self._transport.call(DropTable(name), self.timeout_s)
+        self._call(DropTable(check_name("table", name)))
 
     def info(self) -> BankInfo:
         """The bank's id, version, uptime and tables."""
-        self._check()
-        return cast("BankInfo", self._transport.call(DescribeBank(), self.timeout_s))
+        return cast("BankInfo", self._call(DescribeBank()))
 
     def close(self) -> None:
-        """Flush and close all handles, then the connection; closing twice is fine.
+        """Flush and close all handles, then the connection, within `timeout_s` seconds in all and
+        what the transport needs; closing twice is fine.
 
         Raises what went wrong in the background, after everything was closed.
         """
         if self._closed or os.getpid() != self._process:
             return
+        deadline = time.monotonic() + self.timeout_s
         errors: list[Exception] = []
         for close in [*(handle.close for handle in self._handles), self.models.close]:
             try:
-                close()
+                close(max(deadline - time.monotonic(), 0.1))
             except Exception as error:
                 errors.append(error)
         self._closed = True
@@ -179,6 +199,21 @@ class Bank:
 
     def _forget(self, handle: TableHandle[Any]) -> None:
         self._handles.discard(handle)
+
+    def _call(self, request: Request, *, again: bool = False) -> Reply:
+        """The reply to a request about the bank as a whole, or that opens a table (`again`).
+
+        A bank that was replaced is made known first. That is an error, once, but not for what
+        means the same in any bank.
+        """
+        self._check()
+        try:
+            return self._transport.call(request, self.timeout_s)
+        except BankRestartedError:
+            self._learn_id()
+            if not again:
+                raise
+        return self._transport.call(request, self.timeout_s)
 
     def _learn_id(self) -> str:
         """Ask the bank for its id; if it is another one, what was known of the old one goes."""
@@ -225,15 +260,19 @@ def connect(
         NotInThisVersionError: a kind of bank that is planned.
         UnavailableError: nobody answers there.
     """
-    if not timeout_s > 0:
-        raise InvalidRequestError(f"timeout_s={timeout_s!r}: expected seconds > 0")
-    name = f"{socket.gethostname()}/{os.getpid()}" if producer is None else producer
-    if not isinstance(name, str) or not 0 < len(name) <= 200:
-        raise InvalidRequestError(f"producer={producer!r}: expected a name of 1 to 200 characters")
-    return Bank(_transport("memory://" if url is None else url), name, timeout_s)
+    deadline = seconds("timeout_s", timeout_s)
+    name = check_producer(f"{socket.gethostname()}/{os.getpid()}" if producer is None else producer)
+    transport = _transport("memory://" if url is None else url)
+    try:
+        return Bank(transport, name, deadline)
+    except BaseException:
+        transport.close()
+        raise
 
 
 def _transport(url: str) -> Transport:
+    if not isinstance(url, str):
+        raise InvalidRequestError(f"bank URL {url!r:.80}: expected a str such as 'grpc://host:port'")
     scheme = url.split("://")[0]
     if url == "memory://":
         return LocalTransport()

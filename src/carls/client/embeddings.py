@@ -5,17 +5,20 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from carls.bank.checks import check_matrix, check_shape
+from carls.bank.checks import check_matrix, check_shape, check_step
+from carls.bank.tables import MAX_PAGE_ROWS
+from carls.client.arguments import age_bound, integer, truth
 from carls.client.handle import TableHandle
 from carls.client.results import Rows
 from carls.client.split import split
-from carls.errors import InvalidValueError
+from carls.errors import ClosedError, DeadlineExceededError, InvalidValueError, SpecMismatchError
 from carls.keys import Keys
 from carls.messages import (
     ROW_META,
@@ -84,11 +87,12 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
             DeadlineExceededError, UnavailableError: no reply in time.
             BankRestartedError: once, after the bank was replaced by an empty one.
         """
-        batch, bound = Keys.of(keys), AgeBound(at_step, max_age_steps, max_age_s)
+        batch, bound = Keys.of(keys), age_bound(at_step, max_age_steps, max_age_s)
+        create = truth("create", create)
         if self._prefetched:
             ahead = self._take_prefetched(batch, create, bound)
             if ahead is not None:
-                return ahead.result(self._timeout(timeout_s))
+                return self._await(ahead, timeout_s)
         return self._read(timeout_s, lambda left: self._lookup(batch, create, bound, left))
 
     def lookup_async(
@@ -101,7 +105,8 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
         timeout_s: float | None = None,
     ) -> Future[Rows]:
         """As `lookup`, in the background."""
-        batch, bound = Keys.of(keys), AgeBound(at_step, max_age_steps, max_age_s)
+        batch, bound = Keys.of(keys), age_bound(at_step, max_age_steps, max_age_s)
+        create = truth("create", create)
         return self._read_async(timeout_s, lambda left: self._lookup(batch, create, bound, left))
 
     def prefetch(
@@ -119,7 +124,8 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
         under way ahead. With `fresh` they have all writes made before it. At most 8 are kept;
         older ones that nobody took are dropped.
         """
-        batch, bound = Keys.of(keys), AgeBound(at_step, max_age_steps, max_age_s)
+        batch, bound = Keys.of(keys), age_bound(at_step, max_age_steps, max_age_s)
+        create = truth("create", create)
         with self._prefetched_lock:
             if len(self._prefetched) == MAX_PREFETCHED:
                 self._prefetched.popleft().rows.cancel()
@@ -183,7 +189,7 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
 
         Rows present during the whole walk come exactly once. Scanning counts as no look-up.
         """
-        limit = min(batch, max(1, (8 << 20) // self._row_nbytes))
+        limit = min(integer("batch", batch, 1), max(1, (8 << 20) // self._row_nbytes), MAX_PAGE_ROWS)
         cursor = 0
         while cursor >= 0:
             keys, rows, cursor = self._read(timeout_s, partial(self._scan, cursor, limit))
@@ -208,6 +214,12 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
         producers = self.bank._producers
         known = producers.known
         batch = cast("RowBatch", self._send(Lookup(self.name, keys, create, bound, known), timeout_s))
+        if batch.values.shape[1] != self.dim:
+            raise SpecMismatchError(
+                f"table {self.name!r} has rows of dim {batch.values.shape[1]} now, and this handle opened it "
+                f"with dim {self.dim}: it was dropped and made anew; open it again",
+                table=self.name,
+            )
         return Rows(batch.meta, producers.learn(known, batch.producers), batch.values)
 
     def _scan(self, cursor: int, limit: int, timeout_s: float) -> tuple[Keys | None, Rows, int]:
@@ -221,7 +233,7 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
         self, request: type[Assign | PushGradients], what: str, keys: Any, matrix: Any, step: int
     ) -> Any:
         """Builders of the requests of one call: one nearly always, more for very large batches."""
-        batch = Keys.of(keys)
+        batch, step = Keys.of(keys), check_step(step)
         array = check_shape(what, self.name, as_floats(what, matrix), len(batch), self.dim)
         parts = split(batch, 4 * self.dim)
         if len(parts) == 1:
@@ -235,6 +247,20 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
             return request(self.name, keys, array, step, self.bank.producer, write)
 
         return build
+
+    def _await(self, ahead: Future[Rows], timeout_s: float | None) -> Rows:
+        """The rows of a look-up that was started ahead."""
+        self._check()
+        timeout = self._timeout(timeout_s)
+        try:
+            return ahead.result(timeout)
+        except CancelledError:
+            raise ClosedError(f"table {self.name!r} was closed", table=self.name) from None
+        except FutureTimeoutError:
+            raise DeadlineExceededError(
+                f"table {self.name!r}: the rows fetched ahead were not there within {timeout:g} s",
+                table=self.name,
+            ) from None
 
     def _take_prefetched(self, keys: Keys, create: bool, bound: AgeBound) -> Future[Rows] | None:
         with self._prefetched_lock:
@@ -251,7 +277,7 @@ def as_floats(what: str, matrix: Any) -> Floats:
         return matrix
     try:
         return np.asarray(matrix, dtype=np.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise InvalidValueError(
             f"{what} of type {type(matrix).__name__} are no matrix of numbers ({error}): "
             "expected a float32 array (n, dim)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
 
+from carls.client.arguments import seconds
 from carls.client.split import split
 from carls.client.writer import Build, Writer
 from carls.errors import BankRestartedError, ClientForgottenError, ClosedError, UnknownTableError
@@ -41,8 +43,10 @@ class TableHandle(Generic[S]):
         self.name = name
         self._writer = Writer(f"table {name!r} of {bank.url}", self._send)
         self._reader: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
         self._closed = False
         self.spec: S = spec
+        self._bank_id = ""
         self._open()
 
     def describe(self) -> TableInfo:
@@ -68,14 +72,16 @@ class TableHandle(Generic[S]):
 
     def close(self, timeout_s: float | None = None) -> None:
         """Flush, then give threads back; closing twice is fine. The table stays in the bank."""
+        timeout = self._timeout(timeout_s)
         if self._closed:
             return
         self._closed = True
         try:
-            self._writer.close(self._timeout(timeout_s))
+            self._writer.close(timeout)
         finally:
             if self._reader is not None:
-                self._reader.shutdown(wait=True, cancel_futures=True)
+                # Not awaited: what runs there has a deadline of its own.
+                self._reader.shutdown(wait=False, cancel_futures=True)
             self.bank._forget(self)
 
     def __enter__(self: R) -> R:
@@ -102,8 +108,9 @@ class TableHandle(Generic[S]):
         """As `_read`, in the background; `lag` of the latest writes need not be done before."""
         self._check()
         timeout = self._timeout(timeout_s)
-        if self._reader is None:
-            self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"carls reader of {self.name}")
+        with self._lock:
+            if self._reader is None:
+                self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"carls reader of {self.name}")
         return self._reader.submit(self._after_writes, self._writer.issued - lag, timeout, call)
 
     def _after_writes(self, issued: int, timeout: float, call: Callable[[float], R]) -> R:
@@ -124,27 +131,31 @@ class TableHandle(Generic[S]):
     def _send(self, request: Request, timeout_s: float) -> Reply:
         """Send a request; finds out here whether the bank was replaced by another."""
         transport = self.bank._transport
-        if transport.bank_id != self._bank_id:
-            self._renew()
+        known = self._bank_id
+        if transport.bank_id != known:
+            raise self._renewed(known)
         try:
             return transport.call(request, timeout_s)
         except BankRestartedError:
-            self._renew()
+            self.bank._learn_id()
+            raise self._renewed(known) from None
         except (ClientForgottenError, UnknownTableError) as error:
-            if self.bank._learn_id() != self._bank_id:
-                self._renew()
+            if self.bank._learn_id() != known:
+                raise self._renewed(known) from None
             if isinstance(error, ClientForgottenError):
                 self._writer.renew()
             raise
-        raise AssertionError("unreachable")
 
-    def _renew(self) -> None:
-        """Open the table in the bank that is there now, and say so by an error, once."""
-        old = self._bank_id
-        self.bank._learn_id()
-        self._writer.renew()
-        self._open()
-        raise BankRestartedError(
+    def _renewed(self, old: str) -> BankRestartedError:
+        """Open the table in the bank that is there now, unless another thread has; says so.
+
+        If that fails, the handle stays with the old bank, and its next call tries again.
+        """
+        with self._lock:
+            if self._bank_id == old:
+                self._open()
+                self._writer.renew()
+        return BankRestartedError(
             f"bank {old} at {self.bank.url} was replaced by bank {self._bank_id}: its in-memory rows are "
             f"gone. Table {self.name!r} is open again and the next call works; fill it anew if nobody "
             "else does",
@@ -153,13 +164,12 @@ class TableHandle(Generic[S]):
         )
 
     def _open(self) -> None:
-        self._bank_id = self.bank._transport.bank_id
-        request = OpenTable(self.name, self.spec.to_json())
-        info = cast("TableInfo", self.bank._transport.call(request, self.bank.timeout_s))
+        info = cast("TableInfo", self.bank._call(OpenTable(self.name, self.spec.to_json()), again=True))
         self.spec = cast("S", spec_from_json(info.spec))
+        self._bank_id = info.bank
 
     def _timeout(self, timeout_s: float | None) -> float:
-        return self.bank.timeout_s if timeout_s is None else timeout_s
+        return self.bank.timeout_s if timeout_s is None else seconds("timeout_s", timeout_s)
 
     def _check(self) -> None:
         if self._closed:

@@ -12,9 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
+from carls.client.arguments import integer, seconds
 from carls.client.results import Model
 from carls.client.writer import Writer
-from carls.errors import BankRestartedError, ClientForgottenError, InvalidRequestError, InvalidValueError
+from carls.errors import (
+    BankRestartedError,
+    ClientForgottenError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    InvalidValueError,
+)
 from carls.messages import (
     FetchModel,
     LatestModel,
@@ -35,7 +42,7 @@ if TYPE_CHECKING:
 #: Bytes of one part of a checkpoint on its way.
 PART_BYTES = 8 << 20
 #: Longest wait of one request; longer ones are several.
-_POLL_S = 5.0
+_POLL_S = 1.0
 
 
 class Models:
@@ -43,7 +50,7 @@ class Models:
 
     def __init__(self, bank: Bank) -> None:
         self._bank = bank
-        self._writers: dict[str, Writer] = {}
+        self._writers: dict[str, tuple[Writer, threading.Lock]] = {}
         self._lock = threading.Lock()
 
     def publish(
@@ -62,21 +69,26 @@ class Models:
             InvalidValueError: no tensors, or one that numpy cannot hold.
         """
         check_name("model", name)
-        data = safetensors.numpy.save(
-            {key: _as_array(name, key, value) for key, value in _items(name, tensors)}
-        )
+        step, keep = integer("step", step, 0), integer("keep", keep, 1)
+        data = _serialized(name, tensors)
         digest = hashlib.sha256(data).hexdigest()
         starts = range(0, len(data), PART_BYTES)
-        writer = self._writer(name)
-        timeout = self._bank.timeout_s if timeout_s is None else timeout_s
-        for part, start in enumerate(starts):
-            piece = data[start : start + PART_BYTES]
+        timeout = self._timeout(timeout_s)
+        writer, turn = self._writer(name)
+        # One checkpoint at a time, so that the parts of two do not mix.
+        if not turn.acquire(timeout=timeout):
+            raise DeadlineExceededError(f"model {name!r}: another checkpoint is being published still")
+        try:
+            for part, start in enumerate(starts):
+                piece = data[start : start + PART_BYTES]
 
-            def build(write: WriteId, part: int = part, piece: bytes = piece) -> PublishModel:
-                producer = self._bank.producer
-                return PublishModel(name, int(step), keep, part, len(starts), digest, piece, producer, write)
+                def build(write: WriteId, part: int = part, piece: bytes = piece) -> PublishModel:
+                    producer = self._bank.producer
+                    return PublishModel(name, step, keep, part, len(starts), digest, piece, producer, write)
 
-            writer.write(build, timeout)
+                writer.write(build, timeout)
+        finally:
+            turn.release()
 
     def latest(
         self, name: str, newer_than: int | None = None, wait_s: float = 0.0, timeout_s: float | None = None
@@ -89,11 +101,13 @@ class Models:
             wait_s: how long to wait for such a checkpoint, in seconds.
             timeout_s: deadline for each request beyond the wait; default the bank's.
         """
-        deadline = time.monotonic() + wait_s
-        timeout = self._bank.timeout_s if timeout_s is None else timeout_s
+        check_name("model", name)
+        newer = None if newer_than is None else integer("newer_than", newer_than, -1)
+        deadline = time.monotonic() + seconds("wait_s", wait_s, zero=True)
+        timeout = self._timeout(timeout_s)
         while True:
             wait = min(max(deadline - time.monotonic(), 0.0), _POLL_S)
-            info = self._send(LatestModel(name, newer_than, wait), timeout)
+            info = self._send(LatestModel(name, newer, wait), timeout + wait)
             if isinstance(info, ModelInfo):
                 model = self._fetch(info, timeout)
                 if model is not None:
@@ -105,12 +119,12 @@ class Models:
         """The newest checkpoint of each model, by name, without the tensors."""
         return cast("list[ModelInfo]", self._send(ListModels(), self._bank.timeout_s))
 
-    def close(self) -> None:
+    def close(self, timeout_s: float | None = None) -> None:
         """Give the writers back; closing twice is fine."""
         with self._lock:
-            writers = list(self._writers.values())
+            writers = [writer for writer, _ in self._writers.values()]
         for writer in writers:
-            writer.close(self._bank.timeout_s)
+            writer.close(self._timeout(timeout_s))
 
     def _fetch(self, info: ModelInfo, timeout_s: float) -> Model | None:
         """The checkpoint's tensors; None if newer ones have replaced it meanwhile."""
@@ -129,12 +143,16 @@ class Models:
         tensors = safetensors.numpy.load(data)
         return Model(info.name, info.version, info.step, info.age, info.producer, tensors)
 
-    def _writer(self, name: str) -> Writer:
+    def _writer(self, name: str) -> tuple[Writer, threading.Lock]:
         self._bank._check()
         with self._lock:
             if name not in self._writers:
-                self._writers[name] = Writer(f"model {name!r} of {self._bank.url}", self._send)
+                writer = Writer(f"model {name!r} of {self._bank.url}", self._send)
+                self._writers[name] = (writer, threading.Lock())
             return self._writers[name]
+
+    def _timeout(self, timeout_s: float | None) -> float:
+        return self._bank.timeout_s if timeout_s is None else seconds("timeout_s", timeout_s)
 
     def _send(self, request: Request, timeout_s: float) -> Reply:
         self._bank._check()
@@ -144,15 +162,23 @@ class Models:
         except (BankRestartedError, ClientForgottenError):
             self._bank._learn_id()
             with self._lock:
-                for writer in self._writers.values():
+                for writer, _ in self._writers.values():
                     writer.renew()
             raise
 
 
-def _items(name: str, tensors: Mapping[str, Any]) -> Any:
+def _serialized(name: str, tensors: Mapping[str, Any]) -> bytes:
     if not isinstance(tensors, Mapping) or not tensors:
         raise InvalidValueError(f"model {name!r}: expected a mapping of at least one name to a tensor")
-    return tensors.items()
+    arrays = {}
+    for key, value in tensors.items():
+        if not isinstance(key, str):
+            raise InvalidValueError(f"tensor name {key!r:.60} of model {name!r}: expected a str")
+        arrays[key] = _as_array(name, key, value)
+    try:
+        return safetensors.numpy.save(arrays)
+    except Exception as error:  # its own kinds of errors: names or dtypes that the format does not have
+        raise InvalidValueError(f"model {name!r} cannot be written as safetensors: {error}") from None
 
 
 def _as_array(name: str, key: str, value: Any) -> npt.NDArray[Any]:
@@ -161,7 +187,7 @@ def _as_array(name: str, key: str, value: Any) -> npt.NDArray[Any]:
         if hasattr(value, "detach"):
             value = value.detach().cpu().numpy()
         array = np.asarray(value, order="C")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidValueError(
             f"tensor {key!r} of model {name!r} cannot become a numpy array: {error}"
         ) from None

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
+from typing import Any
 
-from carls.errors import ClosedError, DeadlineExceededError, OutcomeUnknownError, UnavailableError
+import numpy as np
+import pyarrow as pa
+
+from carls.errors import (
+    BankRestartedError,
+    ClientForgottenError,
+    ClosedError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    OutcomeUnknownError,
+    TableError,
+)
 from carls.messages import Reply, Request, WriteId
 
 #: Builds the request of a write that has got its identity.
@@ -19,6 +34,16 @@ Send = Callable[[Request, float], Reply]
 
 #: Writes that may wait in the background before the next one has to wait itself.
 QUEUE_CAPACITY = 16
+
+#: How often the background thread looks whether the program has ended, and how long it stays
+#: without work, in seconds.
+_GLANCE_S, _IDLE_S = 0.2, 5.0
+#: What a write may be late by when its own deadline has passed, in seconds.
+_GRACE_S = 2.0
+#: Answers that settle a write: it was not applied and never will be.
+_REFUSALS = (InvalidRequestError, TableError, BankRestartedError, ClientForgottenError)
+
+_log = logging.getLogger("carls.client")
 
 
 @dataclass
@@ -36,6 +61,8 @@ class _Identity:
 class _Job:
     build: Build
     timeout_s: float
+    #: Whether somebody waits for the reply, and so gets its error.
+    awaited: bool
     reply: Future[Reply] = field(default_factory=Future)
 
 
@@ -44,7 +71,7 @@ class Writer:
 
     A write whose outcome is unknown is kept and repeated under its sequence number before
     the next write, or by `flush`. An error of a background write is raised by its future
-    and at the owner's next call.
+    and at the owner's next call. Writes that are queued when the program ends are still sent.
 
     Args:
         what: the handle, for messages of errors.
@@ -60,51 +87,39 @@ class Writer:
         self._closed = False
         self._thread: threading.Thread | None = None
         self._background_error: Exception | None = None
+        self._identity = _Identity()
         self.issued = 0
         self.settled = 0
-        self.renew()
 
     def renew(self) -> None:
         """Take a new identity, for a bank that does not know this writer."""
         self._identity = _Identity()
 
     def write(self, build: Build, timeout_s: float) -> Reply:
-        """Send one write and wait for its reply."""
-        with self._changed:
-            self._check_open()
-            direct = not self._queue and not self._sending
-            if direct:
-                self._sending = True
-                self.issued += 1
-        if not direct:
-            return self.write_async(build, timeout_s).result()
+        """Send one write and wait for its reply, both within `timeout_s` seconds."""
+        deadline = time.monotonic() + timeout_s
+        with self._turn_if_free() as free:
+            if free:
+                return self._apply(build, timeout_s)
+        reply = self._enqueue(build, timeout_s, awaited=True)
         try:
-            return self._apply(build, timeout_s)
-        finally:
-            self._done()
+            return reply.result(max(deadline - time.monotonic(), 0))
+        except FutureTimeoutError:
+            if reply.cancel():
+                raise DeadlineExceededError(
+                    f"{self._what}: earlier writes were not done within {timeout_s:g} s; "
+                    "this one was not sent"
+                ) from None
+        # It is on its way, with a deadline of its own.
+        try:
+            return reply.result(timeout_s + _GRACE_S)
+        except FutureTimeoutError:
+            raise OutcomeUnknownError(f"{self._what}: no reply within {timeout_s:g} s") from None
 
     def write_async(self, build: Build, timeout_s: float) -> Future[Reply]:
-        """Queue one write; waits up to `timeout_s` seconds for room in the queue."""
-        job = _Job(build, timeout_s)
-        with self._changed:
-            self._check_open()
-            if not self._changed.wait_for(
-                lambda: len(self._queue) < QUEUE_CAPACITY or self._closed, timeout_s
-            ):
-                raise DeadlineExceededError(
-                    f"{self._what}: {QUEUE_CAPACITY} writes are queued and none was done within "
-                    f"{timeout_s} s; this one was not sent. Is the bank overloaded?"
-                )
-            self._check_open()
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name=f"carls writer: {self._what}", daemon=True
-                )
-                self._thread.start()
-            self.issued += 1
-            self._queue.append(job)
-            self._changed.notify_all()
-        return job.reply
+        """Queue one write, to be sent with a deadline of `timeout_s` seconds; waits as long for
+        room in the queue. The future can be cancelled until the write is sent."""
+        return self._enqueue(build, timeout_s, awaited=False)
 
     def wait(self, settled: int, timeout_s: float) -> None:
         """Wait until so many writes are settled."""
@@ -114,11 +129,11 @@ class Writer:
             if not self._changed.wait_for(lambda: self.settled >= settled, timeout_s):
                 raise DeadlineExceededError(
                     f"{self._what}: {settled - self.settled} earlier writes were not done "
-                    f"within {timeout_s} s"
+                    f"within {timeout_s:g} s"
                 )
 
     def raise_background_error(self) -> None:
-        """Raise, once, the error of a background write that nobody has seen yet."""
+        """Raise, once, the first error of background writes that nobody has seen yet."""
         if self._background_error is not None:
             with self._changed:
                 error, self._background_error = self._background_error, None
@@ -130,64 +145,133 @@ class Writer:
         deadline = time.monotonic() + timeout_s
         self.wait(self.issued, timeout_s)
         if self._identity.unsettled is not None:
-            with self._changed:
-                if not self._changed.wait_for(lambda: not self._sending, max(deadline - time.monotonic(), 0)):
-                    raise DeadlineExceededError(f"{self._what}: a write was not done within {timeout_s} s")
-                self._sending = True
-            try:
+            with self._turn(deadline):
                 self._settle(self._identity, max(deadline - time.monotonic(), 0.001))
-            finally:
-                with self._changed:
-                    self._sending = False
-                    self._changed.notify_all()
         self.raise_background_error()
 
     def close(self, timeout_s: float) -> None:
-        """Flush, then stop the background thread; closing twice is fine."""
+        """Flush, then stop the background thread, within `timeout_s` seconds; closing twice is fine."""
+        deadline = time.monotonic() + timeout_s
         try:
             if not self._closed:
                 self.flush(timeout_s)
         finally:
             with self._changed:
                 self._closed = True
+                thread, waiting = self._thread, list(self._queue)
+                self._queue.clear()
+                self.settled += len(waiting)
                 self._changed.notify_all()
-            if self._thread is not None:
-                self._thread.join(timeout_s)
-            for job in self._queue:
-                job.reply.set_exception(ClosedError(f"{self._what} was closed before this write was sent"))
-            self._queue.clear()
+            for job in waiting:
+                if job.reply.set_running_or_notify_cancel():
+                    job.reply.set_exception(
+                        ClosedError(f"{self._what} was closed before this write was sent")
+                    )
+            if thread is not None:
+                thread.join(max(deadline - time.monotonic(), 0.1))
+
+    # --- turns: only one thread sends at a time ---
+
+    @contextlib.contextmanager
+    def _turn_if_free(self) -> Iterator[bool]:
+        """The turn to send, if nobody has it and nothing is queued."""
+        taken = False
+        try:
+            with self._changed:
+                self._check_open()
+                if not self._queue and not self._sending:
+                    self._sending = taken = True
+                    self.issued += 1
+            yield taken
+        finally:
+            if taken:
+                self._done(1)
+
+    @contextlib.contextmanager
+    def _turn(self, deadline: float) -> Iterator[None]:
+        """The turn to send, as soon as it is free."""
+        taken = False
+        try:
+            with self._changed:
+                left = max(deadline - time.monotonic(), 0)
+                if not self._changed.wait_for(lambda: not self._sending, left):
+                    raise DeadlineExceededError(f"{self._what}: a write was not done before the deadline")
+                self._sending = taken = True
+            yield
+        finally:
+            if taken:
+                self._done(0)
+
+    def _done(self, writes: int) -> None:
+        with self._changed:
+            self._sending = False
+            self.settled += writes
+            self._changed.notify_all()
 
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(f"{self._what} was closed")
 
+    # --- the background ---
+
+    def _enqueue(self, build: Build, timeout_s: float, *, awaited: bool) -> Future[Reply]:
+        job = _Job(build, timeout_s, awaited)
+        with self._changed:
+            self._check_open()
+            if not self._changed.wait_for(
+                lambda: len(self._queue) < QUEUE_CAPACITY or self._closed, timeout_s
+            ):
+                raise DeadlineExceededError(
+                    f"{self._what}: {QUEUE_CAPACITY} writes are queued and none was done within "
+                    f"{timeout_s:g} s; this one was not sent. Is the bank overloaded?"
+                )
+            self._check_open()
+            if self._thread is None:
+                # Not a daemon, so that what is queued at the end of the program is still sent.
+                thread = threading.Thread(target=self._work, name=f"carls writer: {self._what}", daemon=False)
+                thread.start()
+                self._thread = thread
+            self.issued += 1
+            self._queue.append(job)
+            self._changed.notify_all()
+        return job.reply
+
     def _work(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: (self._queue and not self._sending) or self._closed)
-                if self._closed:
-                    return
-                job = self._queue.popleft()
-                self._sending = True
-                self._changed.notify_all()
+            job = self._next_job()
+            if job is None:
+                return
             try:
-                reply = self._apply(job.build, job.timeout_s)
+                if job.reply.set_running_or_notify_cancel():
+                    job.reply.set_result(self._apply(job.build, job.timeout_s))
             except Exception as error:
-                self._background_error = error
+                if not job.awaited:
+                    self._background_error = self._background_error or error
+                    if not threading.main_thread().is_alive():
+                        _log.warning("a write was lost when the program ended: %s", error)
                 job.reply.set_exception(error)
-            else:
-                job.reply.set_result(reply)
             finally:
-                self._done()
+                self._done(1)
 
-    def _done(self) -> None:
+    def _next_job(self) -> _Job | None:
+        """The next job, with the turn to send it; None when the thread is to end."""
+        idle_since = time.monotonic()
         with self._changed:
-            self._sending = False
-            self.settled += 1
+            while not (self._queue and not self._sending):
+                idle = not self._queue and time.monotonic() - idle_since > _IDLE_S
+                ended = not self._queue and not threading.main_thread().is_alive()
+                if self._closed or idle or ended:
+                    self._thread = None
+                    return None
+                self._changed.wait(_GLANCE_S)
+            job = self._queue.popleft()
+            self._sending = True
             self._changed.notify_all()
+            return job
+
+    # --- sending, by the thread that has the turn ---
 
     def _apply(self, build: Build, timeout_s: float) -> Reply:
-        """Send one write. Only one thread is here at a time: the one that set `_sending`."""
         deadline = time.monotonic() + timeout_s
         identity = self._identity
         if identity.unsettled is not None:
@@ -197,7 +281,7 @@ class Writer:
         try:
             reply = self._send(request, max(deadline - time.monotonic(), 0.001))
         except OutcomeUnknownError:
-            identity.unsettled = request
+            identity.unsettled = _copied(request)
             raise
         identity.acknowledged = True
         return reply
@@ -209,16 +293,26 @@ class Writer:
             return
         try:
             self._send(request, timeout_s)
-        except (DeadlineExceededError, UnavailableError) as error:
-            raise DeadlineExceededError(
-                f"{self._what}: the outcome of an earlier write is still unknown after {timeout_s:.3g} s "
-                f"more; this call sent nothing of its own: {error}",
-                bank=error.bank,
-                table=error.table,
-            ) from error
-        except Exception:
-            # The bank has answered: the write was not applied, and never will be.
+        except _REFUSALS:
             identity.unsettled = None
             raise
+        except Exception as error:
+            raise DeadlineExceededError(
+                f"{self._what}: the outcome of an earlier write is still unknown after {timeout_s:.3g} s "
+                f"more; this call sent nothing of its own: {error}"
+            ) from error
         identity.unsettled = None
         identity.acknowledged = True
+
+
+def _copied(request: Any) -> Any:
+    """The request over memory of its own: its caller may use the arrays again."""
+    return type(request)(*map(_copy, request))
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, pa.RecordBatch):
+        return value.copy_to(pa.default_cpu_memory_manager())
+    return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from carls.specs.policies import Policy, resolve
+from carls.specs.policies import LARGEST_FLOAT32, Policy, resolve
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Normal(Initializer):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require(self.std >= 0, "std", "std >= 0")
+        # No draw is farther than 9 deviations from the mean.
+        self.require(abs(self.mean) + 9 * self.std <= LARGEST_FLOAT32, "std", "one that float32 can hold")
 
 
 _CHOICES: dict[str, type[Initializer]] = {

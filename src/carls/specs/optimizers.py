@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from carls.specs.policies import Policy, resolve
+from carls.specs.policies import SMALLEST_FLOAT32, Policy, resolve
 
 
 @dataclass(frozen=True)
 class Optimizer(Policy):
     """Base of the optimizers."""
-
-    #: float32 numbers of optimizer state that each element of a row's value needs.
-    state_per_element: ClassVar[int] = 0
 
     @staticmethod
     def of(value: Any) -> Optimizer:
@@ -41,7 +38,6 @@ class Adagrad(Optimizer):
     """
 
     name: ClassVar[str] = "adagrad"
-    state_per_element: ClassVar[int] = 1
     lr: float = 0.1
     initial_accumulator: float = 0.0
     eps: float = 1e-10
@@ -50,7 +46,7 @@ class Adagrad(Optimizer):
         super().__post_init__()
         self.require(self.lr >= 0, "lr", "lr >= 0")
         self.require(self.initial_accumulator >= 0, "initial_accumulator", "a number >= 0")
-        self.require(self.eps > 0, "eps", "eps > 0")
+        self.require(self.eps >= SMALLEST_FLOAT32, "eps", f"at least {SMALLEST_FLOAT32:.4g}")
 
 
 _CHOICES: dict[str, type[Optimizer]] = {policy.name: policy for policy in (SGD, Adagrad)}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import numbers
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from carls.errors import InvalidSpecError
 
 P = TypeVar("P", bound="Policy")
+
+LARGEST_FLOAT32 = (2 - 2.0**-23) * 2.0**127
+SMALLEST_FLOAT32 = 2.0**-126
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,14 +24,16 @@ class Policy:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            if isinstance(value, bool) or not isinstance(value, numbers.Real):
                 raise InvalidSpecError(
-                    f"{type(self).__name__}({field.name}={value!r}): expected a number, "
+                    f"{type(self).__name__}({field.name}={value!r:.60}): expected a number, "
                     f"got {type(value).__name__}"
                 )
-            if not math.isfinite(value):
+            # Rows are float32: what that cannot hold would make them infinite.
+            if not abs(cast("float", value)) <= LARGEST_FLOAT32:
                 raise InvalidSpecError(
-                    f"{type(self).__name__}({field.name}={value!r}): expected a finite number"
+                    f"{type(self).__name__}({field.name}={value!r:.60}): expected a finite number, "
+                    f"at most {LARGEST_FLOAT32:.4g} in size"
                 )
             object.__setattr__(self, field.name, float(value))
 
@@ -50,7 +55,7 @@ def resolve(value: Any, base: type[P], choices: Mapping[str, type[P]]) -> P:
     Raises:
         InvalidSpecError: unknown name or arguments, or something else altogether.
     """
-    if isinstance(value, base):
+    if isinstance(value, base) and type(value) in choices.values():
         return value
     arguments: dict[str, Any] = {}
     name = value

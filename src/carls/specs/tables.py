@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -48,8 +49,8 @@ class TableSpec:
     keys: str | None
 
     def _check_keys(self) -> None:
-        if self.keys is not None and self.keys not in KEY_TYPES:
-            raise InvalidSpecError(f"keys={self.keys!r}: expected one of {list(KEY_TYPES)} or None")
+        if self.keys is not None and not (isinstance(self.keys, str) and self.keys in KEY_TYPES):
+            raise InvalidSpecError(f"keys={self.keys!r:.60}: expected one of {list(KEY_TYPES)} or None")
 
     def with_keys(self: Spec, keys: str | None) -> Spec:
         """The same spec with another key type."""
@@ -86,12 +87,10 @@ class EmbeddingSpec(TableSpec):
 
     def __post_init__(self) -> None:
         self._check_keys()
-        if isinstance(self.dim, bool) or not isinstance(self.dim, int) or not 1 <= self.dim <= _MAX_DIM:
-            raise InvalidSpecError(f"dim={self.dim!r}: expected an integer from 1 to {_MAX_DIM}")
+        object.__setattr__(self, "dim", _integer("dim", self.dim, 1, _MAX_DIM))
+        object.__setattr__(self, "seed", _integer("seed", self.seed, 0, 2**64 - 1))
         if self.dtype != "float32":
             raise InvalidSpecError(f"dtype={self.dtype!r}: expected 'float32'")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
-            raise InvalidSpecError(f"seed={self.seed!r}: expected an integer from 0 to 2**64 - 1")
         if self.optimizer is not None:
             object.__setattr__(self, "optimizer", Optimizer.of(self.optimizer))
         object.__setattr__(self, "initializer", Initializer.of(self.initializer))
@@ -124,6 +123,8 @@ class FeatureSpec(TableSpec):
     def __post_init__(self) -> None:
         self._check_keys()
         given = self.columns
+        if not isinstance(given, Mapping | list | tuple):
+            raise InvalidSpecError(f"columns={given!r:.60}: expected (name, type) pairs")
         pairs = tuple(given.items()) if isinstance(given, Mapping) else tuple(map(tuple, given))
         if not pairs:
             raise InvalidSpecError("columns={}: expected at least one column, such as {'label': 'int32'}")
@@ -131,7 +132,7 @@ class FeatureSpec(TableSpec):
             if len(pair) != 2:
                 raise InvalidSpecError(f"column {pair!r}: expected a (name, type) pair")
             check_name("column", pair[0])
-            if pair[1] not in SCALAR_TYPES + LIST_TYPES:
+            if not isinstance(pair[1], str) or pair[1] not in SCALAR_TYPES + LIST_TYPES:
                 raise InvalidSpecError(
                     f"column {pair[0]!r} of type {pair[1]!r}: expected one of "
                     f"{', '.join(SCALAR_TYPES + LIST_TYPES)}"
@@ -144,6 +145,12 @@ class FeatureSpec(TableSpec):
         return {"kind": self.kind, "columns": [list(pair) for pair in self.columns], "keys": self.keys}
 
 
+def _integer(name: str, value: Any, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= int(value) <= most:
+        raise InvalidSpecError(f"{name}={value!r:.60}: expected an integer from {least} to {most}")
+    return int(value)
+
+
 def spec_from_json(facts: Mapping[str, Any]) -> TableSpec:
     """Build the spec that `TableSpec.to_json` described.
 
@@ -153,7 +160,7 @@ def spec_from_json(facts: Mapping[str, Any]) -> TableSpec:
     arguments = dict(facts)
     kind = arguments.pop("kind", None)
     kinds: dict[Any, type[TableSpec]] = {s.kind: s for s in (EmbeddingSpec, FeatureSpec)}
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise InvalidSpecError(f"table kind {kind!r}: expected one of {sorted(kinds)}")
     try:
         return kinds[kind](**arguments)
