@@ -63,6 +63,8 @@ class Bank:
         self._producers = KnownProducers()
         self._lock = threading.Lock()
         self._closed = False
+        # At the end of the program too: a server in the same process waits for its clients' streams.
+        self._finalizer = weakref.finalize(self, transport.close)
         self.url = transport.url
         self.producer = producer
         self.timeout_s = timeout_s
@@ -163,7 +165,7 @@ class Bank:
             except Exception as error:
                 errors.append(error)
         self._closed = True
-        self._transport.close()
+        self._finalizer()
         if errors:
             raise errors[0]
 

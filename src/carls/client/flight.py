@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.flight as fl
@@ -45,6 +45,8 @@ _CHANNEL_OPTIONS = [
     ("grpc.min_reconnect_backoff_ms", 5000),  # despite its name: how long one connection attempt may take
 ]
 _NO_COLUMNS = pa.schema([])
+_TCP_URL = re.compile(r"grpc://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:(?P<port>\d{1,5}))?/?")
+_UNIX_URL = re.compile(r"grpc\+unix:///[!-~]+")
 
 
 class _BrokenError(Exception):
@@ -267,13 +269,12 @@ class FlightTransport:
 
 
 def _location(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme == "grpc+unix" and parts.path.startswith("/") and not parts.netloc:
+    if _UNIX_URL.fullmatch(url):
         return url
-    try:
-        if parts.scheme == "grpc" and parts.hostname and parts.path in ("", "/"):
-            host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-            return f"grpc://{host}:{parts.port or DEFAULT_PORT}"
-    except ValueError:
-        pass
-    raise InvalidRequestError(f"bank URL {url!r}: expected grpc://host:port or grpc+unix:///path")
+    found = _TCP_URL.fullmatch(url)
+    port = int((found and found["port"]) or DEFAULT_PORT)
+    if found is None or not 0 < port < 65536:
+        raise InvalidRequestError(
+            f"bank URL {url!r:.200}: expected grpc://host:port or grpc+unix:///path, the port from 1 to 65535"
+        )
+    return f"grpc://{found['host']}:{port}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from carls.keys import Keys
-from carls.wire.limits import MAX_REQUEST_BYTES, rows_per_request
+from carls.messages import Int64s
+from carls.wire.limits import MAX_REQUEST_BYTES
 
 
 def split(keys: Keys, row_nbytes: int) -> list[slice]:
@@ -14,6 +15,21 @@ def split(keys: Keys, row_nbytes: int) -> list[slice]:
     n = len(keys)
     if keys.nbytes + n * row_nbytes <= MAX_REQUEST_BYTES:
         return [slice(0, n)]
-    key_nbytes = 8 if keys.offsets is None else int(np.diff(keys.offsets).max()) + 4
-    rows = rows_per_request(row_nbytes + key_nbytes)
-    return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
+    return split_uneven(keys, np.full(n, row_nbytes, np.int64))
+
+
+def split_uneven(keys: Keys, row_nbytes: Int64s) -> list[slice]:
+    """As `split`, where row i takes row_nbytes[i] ((n,) int64) bytes beside its key.
+
+    Each part has as many rows as fit; a row over the limit is a part of its own.
+    """
+    key_nbytes = 8 if keys.offsets is None else np.diff(keys.offsets) + 4
+    ends = np.cumsum(row_nbytes + key_nbytes)
+    parts: list[slice] = []
+    start, before = 0, 0
+    while start < len(ends):
+        fitting = int(np.searchsorted(ends, before + MAX_REQUEST_BYTES, side="right"))
+        stop = max(fitting, start + 1)
+        parts.append(slice(start, stop))
+        start, before = stop, int(ends[stop - 1])
+    return parts

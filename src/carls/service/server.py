@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +19,8 @@ from carls.service.limits import ServiceLimits
 
 #: How long Flight gets to say goodbye to its clients, in seconds.
 _GOODBYE_S = 0.3
+#: Longest wait at the end of the program for Flight to stop, in seconds.
+_END_S = 2.0
 
 
 class BankServer:
@@ -51,7 +54,10 @@ class BankServer:
         limits: ServiceLimits = ServiceLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._unix = unix
-        self._shutdown: threading.Thread | None = None
+        self._shutdown: list[threading.Thread] = []
+        # At the end of the program finalizers run newest first: clients end their streams, Flight
+        # stops its server, and only then is its last thread awaited; it must not outlive Python.
+        weakref.finalize(self, _await_end, self._shutdown)
         if unix is not None:
             check_unix_path(unix)
             with _private_files():
@@ -75,15 +81,16 @@ class BankServer:
         Returns:
             Whether all calls under way were answered.
         """
-        if self._shutdown is not None:
+        if self._shutdown:
             return True
         answered: bool = self._flight.drain(timeout_s)
         # Not joined for good, hence a daemon: Flight's shutdown waits for idle streams without end.
-        self._shutdown = threading.Thread(
+        shutdown = threading.Thread(
             target=self._flight.shutdown, name=f"carls-shutdown {self.url}", daemon=True
         )
-        self._shutdown.start()
-        self._shutdown.join(_GOODBYE_S)
+        self._shutdown.append(shutdown)
+        shutdown.start()
+        shutdown.join(_GOODBYE_S)
         if self._unix is not None:
             with contextlib.suppress(OSError):
                 Path(self._unix).unlink()
@@ -99,6 +106,11 @@ class BankServer:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _await_end(shutdown: list[threading.Thread]) -> None:
+    for thread in shutdown:
+        thread.join(_END_S)
 
 
 def _listen(location: str, engine: Handles, limits: ServiceLimits) -> Any:

@@ -207,6 +207,32 @@ class BankConformance:
         with pytest.raises(carls.InvalidRequestError):
             bank.embeddings("t", dim=1).lookup([1], **bound)
 
+    def test_numpy_numbers_are_numbers(self, bank: Bank) -> None:
+        table = bank.embeddings("t", dim=2, optimizer=carls.SGD())
+        table.assign(np.array([1, 2], np.int32), np.ones((2, 2), np.float32), step=np.int64(5))
+        table.push_gradients([1], [[1.0, 1.0]], step=np.int32(6))
+        rows = table.lookup([1, 2], at_step=np.int64(6), max_age_steps=np.int16(0), max_age_s=np.float32(60))
+        assert rows.fresh.tolist() == [True, False]
+        assert table.lookup([9], create=np.bool_(False)).found.tolist() == [False]
+        assert sum(len(keys) for keys, _ in table.scan(batch=np.int64(1))) == 2
+        bank.models.publish("m", {"w": np.ones(1)}, step=np.int64(3), keep=np.int64(1))
+        assert bank.models.latest("m", newer_than=np.int64(2)) is not None
+
+    @pytest.mark.parametrize("step", [5.0, "5", None, 2**63, -2, True, [1]], ids=str)
+    def test_steps_that_cannot_be(self, bank: Bank, step: Any) -> None:
+        table = bank.embeddings("t", dim=1, optimizer=carls.SGD())
+        uses: list[Callable[[], Any]] = [
+            lambda: table.assign([1], [[1.0]], step=step),
+            lambda: table.push_gradients([1], [[1.0]], step=step),
+            lambda: bank.models.publish("m", {"w": np.ones(1)}, step=step),
+        ]
+        if step is not None:
+            uses.append(lambda: table.lookup([1], at_step=step, max_age_steps=1))
+        for use in uses:
+            with pytest.raises(carls.InvalidRequestError, match="step"):
+                use()
+        assert len(table) == 0
+
     # --- asynchrony ---
 
     def test_a_handle_reads_its_own_writes(self, bank: Bank) -> None:
