@@ -63,11 +63,16 @@ public:
     }
 
     // Gives a block back for blocks of the same size; only powers of two from 64 on are used again.
-    void release(uint64_t offset, uint64_t bytes) {
+    // Never throws: a block that cannot be noted for want of memory is not used again.
+    void release(uint64_t offset, uint64_t bytes) noexcept {
         const std::lock_guard<std::mutex> guard(mutex_);
         bytes = round_up(bytes);
         used_ -= bytes;
-        if (is_power_of_two(bytes)) free_[bits(bytes)].push_back(offset);
+        if (!is_power_of_two(bytes)) return;
+        try {
+            free_[bits(bytes)].push_back(offset);
+        } catch (const std::bad_alloc &) {
+        }
     }
 
     // Bytes in blocks handed out.
@@ -125,7 +130,7 @@ public:
         return offset;
     }
 
-    void release(uint64_t offset, uint64_t bytes) {
+    void release(uint64_t offset, uint64_t bytes) noexcept {
         if (bytes > kLargest) {
             arena_->release(offset, power_of_two(bytes));
             return;

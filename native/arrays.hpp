@@ -1,10 +1,12 @@
-// numpy arrays over memory of the core's.
+// Arrays that cross between Python and the core.
 #pragma once
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
 #include <vector>
+
+#include "keys.hpp"
 
 namespace carls {
 
@@ -14,6 +16,17 @@ template <class T>
 using Vector = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using MutableVector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+inline void require(bool holds, const char *expectation) {
+    if (!holds) throw nb::value_error(expectation);
+}
+
+// Byte-string keys over the arrays, once their offsets are known to be safe.
+inline ByteKeys byte_keys(const Vector<int32_t> &offsets, const Vector<uint8_t> &data) {
+    require(offsets.shape(0) > 0 && ByteKeys::well_formed(offsets.data(), offsets.shape(0) - 1, data.shape(0)),
+            "expected ascending offsets within data, at most 65536 bytes apart");
+    return {offsets.data(), data.data()};
+}
 
 // A numpy array that owns the vector's memory.
 template <class T>

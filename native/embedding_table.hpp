@@ -156,13 +156,6 @@ private:
     static const float *value(const RowHeader *row) { return reinterpret_cast<const float *>(row + 1); }
     float *state(RowHeader *row) const { return value(row) + dim_; }
 
-    static bool owned(const std::vector<std::vector<float>> &sums, const float *total) {
-        for (const std::vector<float> &sum : sums) {
-            if (sum.data() == total) return true;
-        }
-        return false;
-    }
-
     void copy(const RowHeader *row, uint32_t i, const AgeBound &bound, uint64_t now, float *values, RowMeta *meta) {
         std::memcpy(values + size_t{i} * dim_, value(row), dim_ * sizeof(float));
         describe(row, now, bound, meta[i]);

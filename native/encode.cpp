@@ -15,8 +15,6 @@ namespace carls {
 
 namespace {
 
-constexpr Py_ssize_t kMaxKeyBytes = 65536;
-
 std::string shown(PyObject *object) {
     nb::object text = nb::steal(PyObject_Repr(object));
     if (!text.is_valid()) {
@@ -74,7 +72,7 @@ nb::tuple encode_bytes(PyObject *const *items, Py_ssize_t n, bool text) {
             bytes = PyBytes_AS_STRING(items[i]);
             size = PyBytes_GET_SIZE(items[i]);
         }
-        if (size > kMaxKeyBytes) {
+        if (size > Py_ssize_t{kMaxKeyBytes}) {
             throw nb::value_error(("key " + std::to_string(i) + " has " + std::to_string(size) +
                                    " bytes: expected at most 65536; use a digest of it as key")
                                       .c_str());
@@ -90,10 +88,11 @@ nb::tuple encode_bytes(PyObject *const *items, Py_ssize_t n, bool text) {
 
 // A list or tuple of int, str or bytes, not empty, as (type, integers or offsets, None or data).
 nb::tuple encode_keys(const nb::object &keys) {
-    const nb::object fast = nb::steal(PySequence_Fast(keys.ptr(), "expected a list or a tuple of keys"));
-    if (!fast.is_valid()) throw nb::python_error();
-    PyObject *const *items = PySequence_Fast_ITEMS(fast.ptr());
-    const Py_ssize_t n = PySequence_Fast_GET_SIZE(fast.ptr());
+    // A tuple, as a key's own __index__ or __repr__ may change the list while it is read.
+    const nb::object held = nb::steal(PySequence_Tuple(keys.ptr()));
+    if (!held.is_valid()) throw nb::python_error();
+    PyObject *const *items = PySequence_Fast_ITEMS(held.ptr());
+    const Py_ssize_t n = PyTuple_GET_SIZE(held.ptr());
     if (n == 0) throw nb::value_error("empty batch of keys: expected at least one key");
     if (PyUnicode_Check(items[0])) return encode_bytes(items, n, true);
     if (PyBytes_Check(items[0])) return encode_bytes(items, n, false);
@@ -137,7 +136,7 @@ void bind_keys(nb::module_ &module) {
     module.def(
         "unique_bytes",
         [](const Vector<int32_t> &offsets, const Vector<uint8_t> &data) {
-            return unique(ByteKeys{offsets.data(), data.data()}, offsets.shape(0) - 1);
+            return unique(byte_keys(offsets, data), offsets.shape(0) - 1);
         },
         nb::arg("offsets"), nb::arg("data"));
     module.def(

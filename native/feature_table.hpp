@@ -1,7 +1,10 @@
 // FeatureTable: rows of typed columns; lists lie in blocks beside the row.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "row_store.hpp"
@@ -18,6 +21,8 @@ struct Column {
     uint32_t at = 0;  // place in the row's payload
 
     uint32_t bytes_in_row() const { return kind == Kind::Fixed ? width : 8; }
+    // Without the list's own.
+    size_t bytes_in_reply() const { return kind == Kind::Fixed ? width : 4; }
 };
 
 // One column of a batch that is written, in Arrow's layout: row i of a list column has the
@@ -34,7 +39,10 @@ struct ColumnOutput {
     std::vector<int32_t> offsets, ends;
 };
 
-// More than 2 GiB of lists in one batch.
+// Bytes of columns, lists included, that one look-up may give.
+constexpr size_t kMaxLookupBytes = size_t{64} << 20;
+
+// A look-up of more than that.
 struct BatchTooLarge : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
@@ -47,32 +55,32 @@ public:
     RowStore &store() { return store_; }
     const std::vector<Column> &columns() const { return columns_; }
 
+    // Sets the rows of n keys. Throws TableFull (nothing was changed) or std::bad_alloc (some rows
+    // were set, none in part).
     template <class Keys>
     void assign(const Keys &keys, size_t n, const std::vector<ColumnInput> &inputs, const Stamp &stamp) {
         const BatchPlan plan(keys, n);
         store_.check_room(plan);
+        std::vector<uint64_t> lists(columns_.size());
         for (uint32_t s = 0; s < kStripes; ++s) {
             if (plan.size(s) == 0) continue;
             const RowStore::WriteGuard guard(store_, s);
             for (uint32_t k = 0; k < plan.size(s); ++k) {
                 const uint32_t i = plan.positions(s)[k];
-                uint32_t number = store_.find(s, plan.hashes[i], keys, i);
-                if (number == RowStore::kNone) {
-                    number = store_.insert(s, plan.hashes[i], keys, i);
-                    for (const Column &column : columns_) {
-                        std::memset(field(store_.row(s, number), column), 0, column.bytes_in_row());
-                    }
-                }
-                RowHeader *row = store_.row(s, number);
-                for (size_t c = 0; c < columns_.size(); ++c) set(s, row, columns_[c], inputs[c], i);
+                RowHeader *row = make_room(s, plan.hashes[i], keys, i, inputs, lists);
+                for (size_t c = 0; c < columns_.size(); ++c) set(s, row, columns_[c], inputs[c], i, lists[c]);
                 stamp.put_on(row);
             }
         }
     }
 
-    // Reads the rows of n keys; zeros and empty lists where there is none.
+    // Reads the rows of n keys; zeros and empty lists where there is none. Throws BatchTooLarge.
     template <class Keys>
     std::vector<ColumnOutput> lookup(const Keys &keys, size_t n, const AgeBound &bound, uint64_t now, RowMeta *meta) {
+        ReplySize size;
+        size_t row_bytes = 0;
+        for (const Column &column : columns_) row_bytes += column.bytes_in_reply();
+        size.add(n * row_bytes);
         // Rows come stripe by stripe; what they hold is put in the batch's order afterwards.
         std::vector<std::vector<uint8_t>> pools(columns_.size());
         std::vector<std::vector<Block>> blocks(columns_.size(), std::vector<Block>(n));
@@ -90,7 +98,7 @@ public:
                 }
                 RowHeader *row = store_.row(s, number);
                 describe(row, now, bound, meta[i]);
-                for (size_t c = 0; c < columns_.size(); ++c) blocks[c][i] = get(row, columns_[c], pools[c]);
+                for (size_t c = 0; c < columns_.size(); ++c) blocks[c][i] = get(row, columns_[c], pools[c], size);
             }
         }
         std::vector<ColumnOutput> outputs(columns_.size());
@@ -116,6 +124,19 @@ private:
         uint32_t bytes, count;
     };
 
+    // Counts what a look-up gives, before it is copied.
+    struct ReplySize {
+        size_t bytes = 0;
+
+        void add(size_t more) {
+            bytes += more;
+            if (bytes <= kMaxLookupBytes) return;
+            throw BatchTooLarge("the rows of one look-up take " + std::to_string(bytes) +
+                                " bytes or more; expected at most " + std::to_string(kMaxLookupBytes) +
+                                ": look up fewer keys at once");
+        }
+    };
+
     static std::vector<Column> place(std::vector<Column> columns) {
         uint32_t at = 0;
         for (Column &column : columns) {
@@ -133,39 +154,67 @@ private:
         if (column.kind == Column::Kind::Fixed) return;
         uint64_t offset;
         std::memcpy(&offset, field(row, column), 8);
-        if (offset == 0) return;
-        const uint64_t bytes = sizeof(BlockHeader) + store_.arena().at<BlockHeader>(offset)->bytes;
-        store_.heap(s).release(offset, bytes);
+        release(s, offset);
         std::memset(field(row, column), 0, 8);
     }
 
-    void set(uint32_t s, RowHeader *row, const Column &column, const ColumnInput &input, uint32_t i) {
+    void release(uint32_t s, uint64_t offset) {
+        if (offset == 0) return;
+        store_.heap(s).release(offset, sizeof(BlockHeader) + store_.arena().at<BlockHeader>(offset)->bytes);
+    }
+
+    // The key's row, made if there is none, and the new blocks of its lists: all memory that the
+    // write needs, so that none is left half done.
+    template <class Keys>
+    RowHeader *make_room(uint32_t s, uint64_t hash, const Keys &keys, uint32_t i,
+                         const std::vector<ColumnInput> &inputs, std::vector<uint64_t> &lists) {
+        std::fill(lists.begin(), lists.end(), 0);
+        try {
+            for (size_t c = 0; c < columns_.size(); ++c) lists[c] = copy_list(s, columns_[c], inputs[c], i);
+            uint32_t number = store_.find(s, hash, keys, i);
+            if (number != RowStore::kNone) return store_.row(s, number);
+            number = store_.insert(s, hash, keys, i);
+            RowHeader *row = store_.row(s, number);
+            for (const Column &column : columns_) std::memset(field(row, column), 0, column.bytes_in_row());
+            return row;
+        } catch (const std::bad_alloc &) {
+            for (const uint64_t offset : lists) release(s, offset);
+            throw;
+        }
+    }
+
+    // A new block with row i's list; 0 for an empty one and for Fixed. Throws std::bad_alloc.
+    uint64_t copy_list(uint32_t s, const Column &column, const ColumnInput &input, uint32_t i) {
+        if (column.kind == Column::Kind::Fixed) return 0;
+        const size_t first = static_cast<size_t>(input.offsets[i]), last = static_cast<size_t>(input.offsets[i + 1]);
+        const size_t count = last - first;
+        if (count == 0) return 0;
+        const bool strings = column.kind == Column::Kind::Strings;
+        const size_t begin = strings ? static_cast<size_t>(input.ends[first]) : first * column.width;
+        const size_t end = strings ? static_cast<size_t>(input.ends[last]) : last * column.width;
+        const size_t bytes = end - begin + (strings ? 4 * count : 0);
+        const uint64_t offset = store_.heap(s).allocate(sizeof(BlockHeader) + bytes);
+        // A block is no larger than a segment, so its size fits.
+        *store_.arena().at<BlockHeader>(offset) = {static_cast<uint32_t>(bytes), static_cast<uint32_t>(count)};
+        uint8_t *to = store_.arena().at(offset) + sizeof(BlockHeader);
+        for (size_t j = 0; strings && j < count; ++j, to += 4) {
+            const uint32_t stop = static_cast<uint32_t>(static_cast<size_t>(input.ends[first + j + 1]) - begin);
+            std::memcpy(to, &stop, 4);
+        }
+        if (end != begin) std::memcpy(to, input.values + begin, end - begin);
+        return offset;
+    }
+
+    void set(uint32_t s, RowHeader *row, const Column &column, const ColumnInput &input, uint32_t i, uint64_t list) {
         if (column.kind == Column::Kind::Fixed) {
             std::memcpy(field(row, column), input.values + size_t{i} * column.width, column.width);
             return;
         }
-        const uint32_t first = static_cast<uint32_t>(input.offsets[i]), last = static_cast<uint32_t>(input.offsets[i + 1]);
-        const uint32_t count = last - first;
-        uint64_t offset = 0;
-        if (count != 0) {
-            const bool strings = column.kind == Column::Kind::Strings;
-            const uint32_t begin = strings ? static_cast<uint32_t>(input.ends[first]) : first * column.width;
-            const uint32_t end = strings ? static_cast<uint32_t>(input.ends[last]) : last * column.width;
-            const uint32_t bytes = end - begin + (strings ? 4 * count : 0);
-            offset = store_.heap(s).allocate(sizeof(BlockHeader) + bytes);
-            *store_.arena().at<BlockHeader>(offset) = {bytes, count};
-            uint8_t *to = store_.arena().at(offset) + sizeof(BlockHeader);
-            for (uint32_t j = 0; strings && j < count; ++j, to += 4) {
-                const uint32_t stop = static_cast<uint32_t>(input.ends[first + j + 1]) - begin;
-                std::memcpy(to, &stop, 4);
-            }
-            if (end != begin) std::memcpy(to, input.values + begin, end - begin);
-        }
         drop_block(s, row, column);
-        std::memcpy(field(row, column), &offset, 8);
+        std::memcpy(field(row, column), &list, 8);
     }
 
-    Block get(RowHeader *row, const Column &column, std::vector<uint8_t> &pool) {
+    Block get(RowHeader *row, const Column &column, std::vector<uint8_t> &pool, ReplySize &size) {
         Block block;
         block.begin = pool.size();
         const uint8_t *from = field(row, column);
@@ -178,6 +227,7 @@ private:
             const BlockHeader *header = store_.arena().at<BlockHeader>(offset);
             block.bytes = header->bytes;
             block.count = header->count;
+            size.add(block.bytes);
             from = reinterpret_cast<const uint8_t *>(header + 1);
         }
         pool.insert(pool.end(), from, from + block.bytes);
@@ -186,10 +236,6 @@ private:
 
     static void arrange(const Column &column, const std::vector<uint8_t> &pool, const std::vector<Block> &blocks,
                         ColumnOutput &out) {
-        if (pool.size() > INT32_MAX) {
-            throw BatchTooLarge("the lists of one look-up take " + std::to_string(pool.size()) +
-                                " bytes; expected at most 2 GiB: look up fewer keys at once");
-        }
         if (column.kind == Column::Kind::Fixed) {
             out.values.assign(blocks.size() * column.width, 0);
             for (size_t i = 0; i < blocks.size(); ++i) {

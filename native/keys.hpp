@@ -24,10 +24,22 @@ struct IntegerKeys {
     static void release(uint64_t, BlockHeap &) {}
 };
 
+constexpr uint32_t kMaxKeyBytes = 65536;
+
 // Byte-string keys of up to 64 KiB: the row's key field is (offset << 17 | length) of its bytes.
 struct ByteKeys {
     const int32_t *offsets;
     const uint8_t *data;
+
+    // Whether n + 1 offsets, n keys, are safe to read with so many bytes of data.
+    static bool well_formed(const int32_t *offsets, size_t n, size_t data_bytes) {
+        bool ordered = offsets[0] == 0 && offsets[n] >= 0 && static_cast<size_t>(offsets[n]) <= data_bytes;
+        for (size_t i = 0; i < n; ++i) {
+            const uint32_t length = static_cast<uint32_t>(offsets[i + 1]) - static_cast<uint32_t>(offsets[i]);
+            ordered &= offsets[i + 1] >= offsets[i] && length <= kMaxKeyBytes;
+        }
+        return ordered;
+    }
 
     static constexpr unsigned kLengthBits = 17;
     static uint64_t length(uint64_t stored) { return stored & ((uint64_t{1} << kLengthBits) - 1); }

@@ -21,29 +21,25 @@ namespace {
 using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using MutableMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Bytes = Vector<uint8_t>;
+using Positions = Vector<int32_t>;
 using MutableBytes = MutableVector<uint8_t>;
 
-void require(bool holds, const char *expectation) {
-    if (!holds) throw nb::value_error(expectation);
-}
+// Bytes of keys in one page of a scan; a single key always fits.
+constexpr size_t kMaxPageKeyBytes = size_t{64} << 20;
 
 // A batch of keys as Python hands it over: integers, or offsets and data.
 class KeyBatch {
 public:
-    KeyBatch(const std::optional<Vector<int64_t>> &integers, const std::optional<Vector<int32_t>> &offsets,
+    KeyBatch(const std::optional<Vector<int64_t>> &integers, const std::optional<Positions> &offsets,
              const std::optional<Bytes> &data) {
         if (integers) {
             integers_ = IntegerKeys{integers->data()};
             size_ = integers->shape(0);
             return;
         }
-        require(offsets && data && offsets->shape(0) > 0, "expected integers, or offsets and data");
-        const int32_t *at = offsets->data();
+        require(offsets && data, "expected integers, or offsets and data");
+        bytes_ = byte_keys(*offsets, *data);
         size_ = offsets->shape(0) - 1;
-        bool ordered = at[0] == 0 && static_cast<size_t>(at[size_]) <= data->shape(0);
-        for (size_t i = 0; i < size_; ++i) ordered &= at[i + 1] >= at[i] && at[i + 1] - at[i] <= 65536;
-        require(ordered, "expected ascending offsets within data, at most 65536 bytes apart");
-        bytes_ = ByteKeys{at, data->data()};
     }
 
     size_t size() const { return size_; }
@@ -81,7 +77,7 @@ public:
         return to_numpy(std::move(found));
     }
 
-    // Keys of up to `limit` rows: (integers or offsets, None or data, next cursor or -1).
+    // Keys of up to `limit` rows and 64 MiB: (integers or offsets, None or data, next cursor or -1).
     nb::tuple scan(int64_t cursor, uint64_t limit) {
         require(cursor >= 0, "expected a cursor >= 0");
         RowStore &store = table.store();
@@ -91,14 +87,18 @@ public:
         int64_t next;
         {
             const nb::gil_scoped_release release;
-            next = store.scan(cursor, limit, [&](const RowHeader *row) {
+            next = store.scan(cursor, [&](const RowHeader *row) {
                 if (integers_) {
+                    if (integers.size() == limit) return false;
                     integers.push_back(static_cast<int64_t>(row->key));
-                    return;
+                    return true;
                 }
+                const uint64_t length = ByteKeys::length(row->key);
+                if (offsets.size() > limit || data.size() + length > kMaxPageKeyBytes) return false;
                 const uint8_t *bytes = ByteKeys::bytes(row->key, store.arena());
-                data.insert(data.end(), bytes, bytes + ByteKeys::length(row->key));
+                data.insert(data.end(), bytes, bytes + length);
                 offsets.push_back(static_cast<int32_t>(data.size()));
+                return true;
             });
         }
         if (integers_) return nb::make_tuple(to_numpy(std::move(integers)), nb::none(), next);
@@ -142,7 +142,7 @@ Column column_of(const std::string &kind, uint32_t width) {
 }
 
 // Elements of a list column: ascending from 0, within what they point to.
-void require_offsets(const Vector<int32_t> &offsets, size_t n, size_t most) {
+void require_offsets(const Positions &offsets, size_t n, size_t most) {
     require(offsets.shape(0) == n + 1, "expected one offset more than rows");
     const int32_t *at = offsets.data();
     bool ordered = at[0] >= 0 && static_cast<size_t>(at[n]) <= most;
@@ -150,26 +150,39 @@ void require_offsets(const Vector<int32_t> &offsets, size_t n, size_t most) {
     require(ordered, "expected ascending offsets within the values");
 }
 
-ColumnInput input_of(const Column &column, const nb::tuple &arrays, size_t n) {
-    const Bytes values = nb::cast<Bytes>(arrays[0]);
-    ColumnInput input{values.data()};
-    if (column.kind == Column::Kind::Fixed) {
-        require(values.shape(0) == n * column.width, "expected one value for each row");
-        return input;
-    }
-    const auto offsets = nb::cast<Vector<int32_t>>(arrays[1]);
-    input.offsets = offsets.data();
-    size_t elements = values.shape(0) / column.width;
-    if (column.kind == Column::Kind::Strings) {
-        const auto ends = nb::cast<Vector<int32_t>>(arrays[2]);
-        require(ends.shape(0) > 0, "expected one end more than strings");
-        elements = ends.shape(0) - 1;
-        require_offsets(ends, elements, values.shape(0));
-        input.ends = ends.data();
-    }
-    require_offsets(offsets, n, elements);
-    return input;
+// The array itself, never a converted copy, which would be gone before the core reads it.
+template <class Array>
+Array array_of(const nb::handle &object) {
+    Array array;
+    require(nb::try_cast<Array>(object, array, false), "expected contiguous arrays of uint8 and int32");
+    return array;
 }
+
+// One column of a batch that is written: the input and the arrays that it points into.
+struct HeldColumn {
+    Bytes values;
+    Positions offsets, ends;
+    ColumnInput input;
+
+    HeldColumn(const Column &column, const nb::tuple &arrays, size_t n) : values(array_of<Bytes>(arrays[0])) {
+        input.values = values.data();
+        if (column.kind == Column::Kind::Fixed) {
+            require(values.shape(0) == n * column.width, "expected one value for each row");
+            return;
+        }
+        offsets = array_of<Positions>(arrays[1]);
+        input.offsets = offsets.data();
+        size_t elements = values.shape(0) / column.width;
+        if (column.kind == Column::Kind::Strings) {
+            ends = array_of<Positions>(arrays[2]);
+            require(ends.shape(0) > 0, "expected one end more than strings");
+            elements = ends.shape(0) - 1;
+            require_offsets(ends, elements, values.shape(0));
+            input.ends = ends.data();
+        }
+        require_offsets(offsets, n, elements);
+    }
+};
 
 nb::tuple output_of(const Column &column, ColumnOutput &&output) {
     nb::object offsets = nb::none(), ends = nb::none();
@@ -182,7 +195,7 @@ template <class Table>
 void bind_common(nb::class_<Table> &table) {
     table
         .def("erase",
-             [](Table &self, std::optional<Vector<int64_t>> integers, std::optional<Vector<int32_t>> offsets,
+             [](Table &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
                 std::optional<Bytes> data) { return self.erase(KeyBatch(integers, offsets, data)); })
         .def("scan", &Table::scan, nb::arg("cursor"), nb::arg("limit"))
         .def("__len__",
@@ -225,7 +238,7 @@ NB_MODULE(_core, m) {
             nb::arg("integers"), nb::arg("dim"), nb::arg("seed"), nb::arg("initializer"), nb::arg("a"), nb::arg("b"),
             nb::arg("optimizer"), nb::arg("lr"), nb::arg("eps"), nb::arg("initial_accumulator"))
         .def("lookup",
-             [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Vector<int32_t>> offsets,
+             [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
                 std::optional<Bytes> data, bool create, int64_t min_step, double max_age, uint64_t now,
                 const MutableMatrix &values, const MutableBytes &meta) {
                  const KeyBatch keys(integers, offsets, data);
@@ -243,7 +256,7 @@ NB_MODULE(_core, m) {
                  });
              })
         .def("assign",
-             [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Vector<int32_t>> offsets,
+             [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
                 std::optional<Bytes> data, const Matrix &values, int64_t step, uint16_t producer, uint64_t now) {
                  const KeyBatch keys(integers, offsets, data);
                  self.check(keys);
@@ -254,7 +267,7 @@ NB_MODULE(_core, m) {
                  });
              })
         .def("push",
-             [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Vector<int32_t>> offsets,
+             [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
                 std::optional<Bytes> data, const Matrix &gradients, int64_t step, uint16_t producer, uint64_t now) {
                  const KeyBatch keys(integers, offsets, data);
                  self.check(keys);
@@ -278,22 +291,24 @@ NB_MODULE(_core, m) {
             },
             nb::arg("integers"), nb::arg("columns"))
         .def("assign",
-             [](Features &self, std::optional<Vector<int64_t>> integers, std::optional<Vector<int32_t>> offsets,
+             [](Features &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
                 std::optional<Bytes> data, const nb::list &arrays, int64_t step, uint16_t producer, uint64_t now) {
                  const KeyBatch keys(integers, offsets, data);
                  self.check(keys);
                  const std::vector<Column> &columns = self.table.columns();
                  require(arrays.size() == columns.size(), "expected every column");
+                 std::vector<HeldColumn> held;
                  std::vector<ColumnInput> inputs;
                  for (size_t c = 0; c < columns.size(); ++c) {
-                     inputs.push_back(input_of(columns[c], nb::cast<nb::tuple>(arrays[c]), keys.size()));
+                     held.emplace_back(columns[c], nb::cast<nb::tuple>(arrays[c]), keys.size());
+                     inputs.push_back(held.back().input);
                  }
                  keys.run([&](const auto &k) {
                      self.table.assign(k, keys.size(), inputs, Stamp{step, producer, now});
                  });
              })
         .def("lookup", [](Features &self, std::optional<Vector<int64_t>> integers,
-                          std::optional<Vector<int32_t>> offsets, std::optional<Bytes> data, int64_t min_step,
+                          std::optional<Positions> offsets, std::optional<Bytes> data, int64_t min_step,
                           double max_age, uint64_t now, const MutableBytes &meta) {
             const KeyBatch keys(integers, offsets, data);
             self.check(keys);

@@ -254,20 +254,18 @@ public:
         }
     }
 
-    // Calls visit(row) for up to `limit` rows from `cursor` on (0 at first), stripe by stripe.
-    // Returns the cursor to go on with, or -1 after the last row.
-    template <class Visit>
-    int64_t scan(int64_t cursor, uint64_t limit, Visit visit) {
+    // Calls take(row) for the rows from `cursor` on (0 at first), stripe by stripe, until it
+    // returns false: that row is the first of the next page. Returns the cursor to go on with, or
+    // -1 after the last row.
+    template <class Take>
+    int64_t scan(int64_t cursor, Take take) {
         uint32_t number = static_cast<uint32_t>(cursor & kRowMask);
-        uint64_t visited = 0;
         for (uint64_t s = static_cast<uint64_t>(cursor) >> kRowBits; s < kStripes; ++s, number = 0) {
             const ReadGuard guard(*this, static_cast<uint32_t>(s));
             for (const uint32_t end = rows_end(static_cast<uint32_t>(s)); number < end; ++number) {
-                if (visited == limit) return static_cast<int64_t>(s << kRowBits | number);
                 const RowHeader *present = row(static_cast<uint32_t>(s), number);
                 if (present->mark == kFree) continue;
-                visit(present);
-                ++visited;
+                if (!take(present)) return static_cast<int64_t>(s << kRowBits | number);
             }
         }
         return -1;

@@ -154,6 +154,22 @@ def test_what_is_no_answer_leaves_an_outcome_unknown() -> None:
         assert table.lookup([1]).values.tolist() == [[-1.0, -1.0]]
 
 
+def test_erased_rows_are_not_taken_from_what_was_fetched_ahead(bank: carls.Bank) -> None:
+    table = open_table(bank)
+    table.push_gradients([1], ONES)
+    table.prefetch([1], create=False, fresh=True)
+    table.erase([1])
+    assert not table.lookup([1], create=False).found.any()
+
+
+def test_a_closed_handle_gives_nothing_that_was_fetched_ahead(bank: carls.Bank) -> None:
+    table = open_table(bank)
+    table.prefetch([1])
+    table.close()
+    with pytest.raises(carls.ClosedError):
+        table.lookup([1])
+
+
 # --- restarts ---
 
 

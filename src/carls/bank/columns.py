@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from carls.errors import InvalidValueError
+from carls.messages import Int64s
 from carls.specs import FeatureSpec
 
 _SCALARS = {
@@ -19,6 +20,9 @@ _SCALARS = {
     "string": pa.string(),
 }
 _WIDTHS = {"int32": 4, "int64": 8, "float32": 4, "float64": 8, "bool": 1, "string": 1}
+
+#: Bytes of one row's columns: with its key it fits a request, and each list a block of the core.
+MAX_ROW_BYTES = 15 << 20
 
 CoreArrays = tuple[Any, Any, Any]
 
@@ -53,8 +57,33 @@ def core_kinds(spec: FeatureSpec) -> list[tuple[str, int]]:
     return kinds
 
 
+def fixed_nbytes(spec: FeatureSpec) -> int:
+    """Bytes of one row's columns without what its lists and texts hold."""
+    return sum(width if kind == "fixed" else 4 for kind, width in core_kinds(spec))
+
+
+def row_nbytes(spec: FeatureSpec, batch: pa.RecordBatch) -> Int64s:
+    """(n,) int64: bytes of each row's columns, with all that its lists and texts hold."""
+    sizes = np.full(batch.num_rows, fixed_nbytes(spec), np.int64)
+    for name, column_type in spec.columns:
+        scalar, is_list = element_type(column_type)
+        if not is_list and scalar != "string":
+            continue
+        column = batch.column(name)
+        ends = _offsets(column).astype(np.int64)
+        if not is_list:
+            sizes += np.diff(ends)
+        elif scalar == "string":
+            # Each text has an offset of its own beside its characters.
+            sizes += np.diff(_offsets(column.values)[ends].astype(np.int64)) + 4 * np.diff(ends)
+        else:
+            sizes += np.diff(ends) * _WIDTHS[scalar]
+    return sizes
+
+
 def check_batch(table: str, spec: FeatureSpec, batch: pa.RecordBatch, rows: int) -> pa.RecordBatch:
-    """`batch` if it has the spec's columns, `rows` rows, no nulls and only finite numbers."""
+    """`batch` if it has the spec's columns, `rows` rows of at most `MAX_ROW_BYTES`, no nulls and
+    only finite numbers."""
     expected = arrow_schema(spec)
     if not batch.schema.equals(expected):
         raise InvalidValueError(
@@ -82,6 +111,16 @@ def check_batch(table: str, spec: FeatureSpec, batch: pa.RecordBatch, rows: int)
                     "expected finite numbers; nothing was changed",
                     table=table,
                 )
+    if batch.nbytes > MAX_ROW_BYTES:
+        sizes = row_nbytes(spec, batch)
+        row = int(sizes.argmax())
+        if sizes[row] > MAX_ROW_BYTES:
+            raise InvalidValueError(
+                f"row {row} of columns for table {table!r} has {sizes[row]} bytes: expected at most "
+                f"{MAX_ROW_BYTES} in all columns of a row; spread long lists over several keys; "
+                "nothing was changed",
+                table=table,
+            )
     return batch
 
 

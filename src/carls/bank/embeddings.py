@@ -9,10 +9,10 @@ import numpy as np
 
 from carls import _core
 from carls.bank.checks import check_matrix, check_step, least_step
-from carls.bank.tables import Table, empty_meta
+from carls.bank.tables import NO_ROOM, Table, empty_meta
 from carls.errors import InvalidRequestError
 from carls.keys import Keys
-from carls.messages import AgeBound, Floats, Meta
+from carls.messages import ROW_META, AgeBound, Floats, Meta
 from carls.specs import SGD, Adagrad, Constant, EmbeddingSpec, Initializer, Normal, Optimizer, Uniform
 
 
@@ -29,17 +29,22 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
             **_optimizer_arguments(spec.optimizer),
         )
 
+    @property
+    def row_nbytes(self) -> int:
+        return 4 * self.spec.dim + ROW_META.itemsize
+
     def lookup(self, keys: Keys, create: bool, bound: AgeBound, now: int) -> tuple[Floats, Meta]:
         """Values (n, dim) and meta (n,) of the rows; with `create`, made where missing."""
         min_step = least_step(bound)
         rows = self.rows(keys)
         n = len(keys)
-        values = np.empty((n, self.spec.dim), np.float32)
-        raw, meta = empty_meta(n)
+        self.check_reply(n)
         max_age = math.inf if bound.max_age_s is None else bound.max_age_s
         try:
+            values = np.empty((n, self.spec.dim), np.float32)
+            raw, meta = empty_meta(n)
             rows.lookup(keys.integers, keys.offsets, keys.data, create, min_step, max_age, now, values, raw)
-        except _core.TableFull as error:
+        except NO_ROOM as error:
             raise self.full(error) from None
         return values, meta
 
@@ -54,7 +59,7 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         rows = self.rows(keys)
         try:
             rows.assign(keys.integers, keys.offsets, keys.data, values, step, producer, now)
-        except _core.TableFull as error:
+        except NO_ROOM as error:
             raise self.full(error) from None
 
     def push(self, keys: Keys, gradients: Floats, step: int, producer: int, now: int) -> None:
@@ -70,7 +75,7 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         rows = self.rows(keys)
         try:
             rows.push(keys.integers, keys.offsets, keys.data, gradients, step, producer, now)
-        except _core.TableFull as error:
+        except NO_ROOM as error:
             raise self.full(error) from None
 
 

@@ -8,11 +8,18 @@ import pyarrow as pa
 
 from carls import _core
 from carls.bank.checks import check_step, least_step
-from carls.bank.columns import arrow_schema, check_batch, core_kinds, from_core, to_core
-from carls.bank.tables import Table, empty_meta
+from carls.bank.columns import (
+    arrow_schema,
+    check_batch,
+    core_kinds,
+    fixed_nbytes,
+    from_core,
+    to_core,
+)
+from carls.bank.tables import NO_ROOM, Table, empty_meta
 from carls.errors import RequestTooLargeError
 from carls.keys import Keys
-from carls.messages import AgeBound, Meta
+from carls.messages import ROW_META, AgeBound, Meta
 from carls.specs import FeatureSpec
 
 
@@ -22,16 +29,27 @@ class FeatureTable(Table[FeatureSpec, _core.FeatureTable]):
     def _make_rows(self, integers: bool) -> _core.FeatureTable:
         return _core.FeatureTable(integers, core_kinds(self.spec))
 
+    @property
+    def row_nbytes(self) -> int:
+        return fixed_nbytes(self.spec) + ROW_META.itemsize
+
     def lookup(self, keys: Keys, bound: AgeBound, now: int) -> tuple[pa.RecordBatch, Meta]:
-        """The rows' columns and meta (n,); zeros, "" and empty lists where there is no row."""
+        """The rows' columns and meta (n,); zeros, "" and empty lists where there is no row.
+
+        Raises:
+            RequestTooLargeError: the columns of these rows take more than 64 MiB.
+        """
         min_step = least_step(bound)
         rows = self.rows(keys)
-        raw, meta = empty_meta(len(keys))
+        self.check_reply(len(keys))
         max_age = math.inf if bound.max_age_s is None else bound.max_age_s
         try:
+            raw, meta = empty_meta(len(keys))
             arrays = rows.lookup(keys.integers, keys.offsets, keys.data, min_step, max_age, now, raw)
         except _core.BatchTooLarge as error:
             raise RequestTooLargeError(f"table {self.name!r}: {error}", table=self.name) from None
+        except NO_ROOM as error:
+            raise self.full(error) from None
         return from_core(self.spec, arrays, len(keys)), meta
 
     def none(self) -> tuple[pa.RecordBatch, Meta]:
@@ -46,5 +64,5 @@ class FeatureTable(Table[FeatureSpec, _core.FeatureTable]):
         arrays = to_core(self.spec, columns)
         try:
             rows.assign(keys.integers, keys.offsets, keys.data, arrays, step, producer, now)
-        except _core.TableFull as error:
+        except NO_ROOM as error:
             raise self.full(error) from None

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from carls import _core
-from carls.errors import InvalidKeyError, InvalidRequestError, TableFullError
+from carls.errors import InvalidKeyError, InvalidRequestError, RequestTooLargeError, TableFullError
 from carls.keys import Keys
 from carls.messages import ROW_META, Bools, Meta
 from carls.specs import TableSpec
@@ -18,6 +18,16 @@ C = TypeVar("C", _core.EmbeddingTable, _core.FeatureTable)
 
 #: Most rows of one page of a scan.
 MAX_PAGE_ROWS = 65_536
+
+#: Bytes of values that a page of a scan aims at: pages of wide rows have fewer. The core bounds
+#: the bytes of a page's keys likewise.
+MAX_PAGE_BYTES = 64 << 20
+
+#: Bytes of one look-up's reply. Clients split long before; this is for raw requests.
+MAX_REPLY_BYTES = 1 << 30
+
+#: What the core raises when it cannot take more; `Table.full` says it to callers.
+NO_ROOM = (_core.TableFull, MemoryError)
 
 
 class Table(Generic[S, C]):
@@ -32,6 +42,11 @@ class Table(Generic[S, C]):
             self._rows = self._make_rows(spec.keys == "int64")
 
     def _make_rows(self, integers: bool) -> C:
+        raise NotImplementedError
+
+    @property
+    def row_nbytes(self) -> int:
+        """Bytes of one row in a reply, without its key and its lists."""
         raise NotImplementedError
 
     def rows(self, keys: Keys) -> C:
@@ -65,10 +80,16 @@ class Table(Generic[S, C]):
     def erase(self, keys: Keys) -> Bools:
         """Remove rows; returns (n,) bool, whether each key had one."""
         rows = self.rows(keys)
-        return rows.erase(keys.integers, keys.offsets, keys.data).view(np.bool_)
+        try:
+            return rows.erase(keys.integers, keys.offsets, keys.data).view(np.bool_)
+        except NO_ROOM as error:
+            raise self.full(error) from None
 
     def page(self, cursor: int, limit: int) -> tuple[Keys | None, int]:
-        """Keys of up to `limit` rows from `cursor` on, and the next cursor or -1."""
+        """Keys of up to `limit` rows from `cursor` on, and the next cursor or -1.
+
+        A page has fewer rows, and one at least, where its keys or rows would be too many bytes.
+        """
         if not 1 <= limit <= MAX_PAGE_ROWS:
             raise InvalidRequestError(
                 f"a scan of {limit} rows a page: expected 1 to {MAX_PAGE_ROWS}", table=self.name
@@ -77,15 +98,34 @@ class Table(Generic[S, C]):
             raise InvalidRequestError(f"cursor {cursor}: expected 0 or a page's cursor", table=self.name)
         if self._rows is None:
             return None, -1
-        first, data, cursor = self._rows.scan(cursor, limit)
+        limit = min(limit, max(1, MAX_PAGE_BYTES // self.row_nbytes))
+        try:
+            first, data, cursor = self._rows.scan(cursor, limit)
+        except NO_ROOM as error:
+            raise self.full(error) from None
         if data is None:
             keys = Keys("int64", integers=first)
         else:
             keys = Keys(str(self.spec.keys), offsets=first, data=data)
         return (keys if len(keys) else None), cursor
 
+    def check_reply(self, n: int) -> None:
+        """Raise unless n rows fit a reply."""
+        if n * self.row_nbytes > MAX_REPLY_BYTES:
+            raise RequestTooLargeError(
+                f"{n} rows of table {self.name!r} take {n * self.row_nbytes} bytes: expected at most "
+                f"{MAX_REPLY_BYTES} in one look-up; look up fewer keys at once",
+                table=self.name,
+            )
+
     def full(self, error: Exception) -> TableFullError:
-        """The core's complaint about a full table, with the table's name."""
+        """What the core raised for want of room (`NO_ROOM`), with the table's name."""
+        if isinstance(error, MemoryError):
+            return TableFullError(
+                f"out of memory in table {self.name!r}, which takes {self.nbytes} bytes: erase rows, drop "
+                "tables, or give the bank more memory",
+                table=self.name,
+            )
         return TableFullError(f"table {self.name!r} is full: {error}", table=self.name)
 
     @property

@@ -248,6 +248,12 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
 
         return build
 
+    def _drop_fetched(self) -> None:
+        with self._prefetched_lock:
+            for ahead in self._prefetched:
+                ahead.rows.cancel()
+            self._prefetched.clear()
+
     def _await(self, ahead: Future[Rows], timeout_s: float | None) -> Rows:
         """The rows of a look-up that was started ahead."""
         self._check()

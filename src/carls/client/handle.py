@@ -59,6 +59,7 @@ class TableHandle(Generic[S]):
     def erase(self, keys: Any, timeout_s: float | None = None) -> Bools:
         """Remove the rows of n keys; returns (n,) bool, whether each had one."""
         batch = Keys.of(keys)
+        self._drop_fetched()
         found = []
         for rows in split(batch, 1):
             reply = self._write(partial(Erase, self.name, batch[rows]), timeout_s)
@@ -155,6 +156,7 @@ class TableHandle(Generic[S]):
             if self._bank_id == old:
                 self._open()
                 self._writer.renew()
+                self._drop_fetched()
         return BankRestartedError(
             f"bank {old} at {self.bank.url} was replaced by bank {self._bank_id}: its in-memory rows are "
             f"gone. Table {self.name!r} is open again and the next call works; fill it anew if nobody "
@@ -162,6 +164,9 @@ class TableHandle(Generic[S]):
             bank=self.bank.url,
             table=self.name,
         )
+
+    def _drop_fetched(self) -> None:
+        """Let go of rows that were fetched ahead and are not true any more."""
 
     def _open(self) -> None:
         info = cast("TableInfo", self.bank._call(OpenTable(self.name, self.spec.to_json()), again=True))

@@ -11,6 +11,7 @@ import pytest
 
 import carls
 from carls.client import Bank
+from carls.client.results import Ragged
 from carls.testing.oracle import initial_value
 
 
@@ -213,7 +214,8 @@ class BankConformance:
         table.push_gradients([1], [[1.0, 1.0]], step=np.int32(6))
         rows = table.lookup([1, 2], at_step=np.int64(6), max_age_steps=np.int16(0), max_age_s=np.float32(60))
         assert rows.fresh.tolist() == [True, False]
-        assert table.lookup([9], create=np.bool_(False)).found.tolist() == [False]
+        no: Any = np.bool_(False)
+        assert table.lookup([9], create=no).found.tolist() == [False]
         assert sum(len(keys) for keys, _ in table.scan(batch=np.int64(1))) == 2
         bank.models.publish("m", {"w": np.ones(1)}, step=np.int64(3), keep=np.int64(1))
         assert bank.models.latest("m", newer_than=np.int64(2)) is not None
@@ -364,6 +366,100 @@ class BankConformance:
         with pytest.raises(carls.InvalidValueError):
             table.assign(["a"], columns)
         assert len(table) == 0
+
+    @pytest.mark.parametrize(
+        "columns",
+        [
+            None,
+            7,
+            "label",
+            [("label", [1])],
+            {1: [1], "text": ["x"], "flag": [True], "names": [["a"]]},
+            {"label": ["1"]},
+            {"label": [True]},
+            {"label": "1"},
+            {"label": {1: 2}},
+            {"text": [1]},
+            {"text": [b"x"]},
+            {"text": "x"},
+            {"text": np.array([1.5])},
+            {"flag": [1]},
+            {"flag": ["true"]},
+            {"names": [[1]]},
+            {"names": ["a"]},
+            {"names": Ragged(np.array([0, 2, 1]), carls.Keys.of(["a", "b"]))},
+            {"names": Ragged(np.array([0, 3]), carls.Keys.of(["a", "b"]))},
+            {"names": Ragged(np.array([-1, 1]), carls.Keys.of(["a", "b"]))},
+            {"names": Ragged(np.array([0, 2**40]), carls.Keys.of(["a", "b"]))},
+            {"names": Ragged(np.array([0.0, 1.0]), carls.Keys.of(["a", "b"]))},
+            {"names": Ragged(np.array([0, 1]), np.array([4]))},
+            {"label": Ragged(np.array([0, 1]), np.array([4]))},
+        ],
+        ids=lambda columns: repr(columns)[:60],
+    )
+    def test_columns_are_never_converted_silently(self, bank: Bank, columns: Any) -> None:
+        kinds = {"label": "int32", "text": "string", "flag": "bool", "names": "list<string>"}
+        table = bank.features("f", kinds)
+        good = {"label": [1], "text": ["x"], "flag": [True], "names": [["a"]]}
+        if isinstance(columns, dict) and "label" not in columns and 1 in columns:
+            given: Any = columns
+        else:
+            given = good | columns if isinstance(columns, dict) else columns
+        with pytest.raises(carls.InvalidValueError):
+            table.assign([1], given)
+        assert len(table) == 0
+        table.assign([1], good)
+        assert table.lookup([1])["names"][0] == ["a"]
+
+    def test_columns_that_keep_what_they_are(self, bank: Bank) -> None:
+        table = bank.features("f", {"x": "float32", "flag": "bool", "w": "list<float64>", "n": "list<int64>"})
+        given = {
+            "x": [1, 2],
+            "flag": np.array([True, False]),
+            "w": [[1], []],
+            "n": Ragged(np.array([1, 1, 3], np.uint32), np.array([9, 8, 7], np.int16)),
+        }
+        table.assign(np.array([1, 2]), given, step=np.int64(3))
+        rows = table.lookup([1, 2])
+        assert rows["x"].tolist() == [1.0, 2.0]
+        assert rows["flag"].tolist() == [True, False]
+        assert list(rows["w"]) == [[1.0], []]
+        assert list(rows["n"]) == [[], [8, 7]]
+        assert rows.step.tolist() == [3, 3]
+
+    def test_long_lists(self, bank: Bank) -> None:
+        """Uneven rows of 90 MB in all: writes, look-ups and pages are split by what each row holds."""
+        table = bank.features("f", {"n": "list<int32>", "s": "list<string>"})
+        lengths = [0, 3_500_000, 1, 2_500_000, 3_800_000, 5, 3_000_000, 3_700_000, 3_900_000, 2_000_000]
+        lengths += [3] * 100
+        keys = [f"k{i}" for i in range(len(lengths))]
+        numbers = [np.full(length, i, np.int32) for i, length in enumerate(lengths)]
+        table.assign(keys, {"n": numbers, "s": [[key] for key in keys]})
+        rows = table.lookup(keys)
+        assert rows.found.all()
+        assert rows["n"].lengths.tolist() == lengths
+        assert rows["n"].values.tolist()[::100_000] == np.concatenate(numbers)[::100_000].tolist()
+        assert list(rows["s"]) == [[key] for key in keys]
+        seen: dict[Any, int] = {}
+        for part, page in table.scan(batch=1000):
+            seen.update(zip(part.tolist(), page["n"].lengths.tolist(), strict=True))
+        assert seen == dict(zip(keys, lengths, strict=True))
+
+    def test_a_row_that_is_too_large_is_refused_before_anything_is_sent(self, bank: Bank) -> None:
+        table = bank.features("f", {"n": "list<int32>"})
+        rows = [np.zeros(3_000_000, np.int32)] * 3 + [np.zeros(4 << 20, np.int32)]
+        with pytest.raises(carls.InvalidValueError, match=r"row 3 .* 16777220 bytes"):
+            table.assign([1, 2, 3, 4], {"n": rows})
+        assert len(table) == 0
+
+    @pytest.mark.parametrize("batch", ["x", 2.5, None, 0, -1, True], ids=str)
+    def test_pages_of_features_that_cannot_be(self, bank: Bank, batch: Any) -> None:
+        table = bank.features("f", {"label": "int32"})
+        table.assign([1, 2], {"label": [1, 2]})
+        with pytest.raises(carls.InvalidRequestError, match="batch"):
+            list(table.scan(batch=batch))
+        assert sum(len(keys) for keys, _ in table.scan(batch=np.int64(1))) == 2
+        assert sum(len(keys) for keys, _ in table.scan(batch=10**9)) == 2
 
     # --- models ---
 
