@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NATIVE := $(wildcard native/*) pyproject.toml
 
-.PHONY: install demo test test-slow bench lint format clean
+.PHONY: install demo test test-slow bench lint format clean FORCE
 
 install: .venv/.built
 
@@ -15,8 +15,12 @@ install: .venv/.built
 		--editable ".[torch,demo,dev]"
 	touch $@
 
-# Python sources are used in place; only native code needs a build.
-.venv/.built: .venv/.deps $(NATIVE)
+# Python sources are used in place: edits need nothing, but files that come or go do.
+.venv/.sources: .venv/.deps FORCE
+	@find src -name '*.py' | LC_ALL=C sort > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+.venv/.built: .venv/.deps .venv/.sources $(NATIVE)
 	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
 	touch $@
 

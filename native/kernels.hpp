@@ -32,12 +32,15 @@ CARLS_VECTOR inline void adagrad(float *__restrict value, float *__restrict sum,
     }
 }
 
-CARLS_VECTOR inline bool all_finite(const float *x, size_t n) {
-    uint32_t bad = 0;
+// Whether all elements are finite and at most `limit` in size.
+CARLS_VECTOR inline bool all_within(const float *x, size_t n, float limit) {
+    uint32_t most, bad = 0;
+    std::memcpy(&most, &limit, 4);
     for (size_t i = 0; i < n; ++i) {
         uint32_t bits;
         std::memcpy(&bits, x + i, 4);
-        bad |= (bits & 0x7f800000u) == 0x7f800000u;
+        // Without their sign, floats are ordered as their bits are; infinity and NaN come last.
+        bad |= (bits & 0x7fffffffu) > most;
     }
     return !bad;
 }

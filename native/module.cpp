@@ -218,12 +218,12 @@ NB_MODULE(_core, m) {
     const nb::object large = nb::exception<BatchTooLarge>(m, "BatchTooLarge");
 
     m.def(
-        "all_finite",
-        [](const nb::ndarray<const float, nb::c_contig, nb::device::cpu> &array) {
+        "all_within",
+        [](const nb::ndarray<const float, nb::c_contig, nb::device::cpu> &array, float limit) {
             const nb::gil_scoped_release release;
-            return all_finite(array.data(), array.size());
+            return all_within(array.data(), array.size(), limit);
         },
-        nb::arg("array"));
+        nb::arg("array"), nb::arg("limit"));
     m.def("normal_quantile", &normal_quantile, nb::arg("p"));
 
     nb::class_<Embeddings> embeddings(m, "EmbeddingTable");

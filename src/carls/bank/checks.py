@@ -11,6 +11,10 @@ from carls import _core
 from carls.errors import InvalidRequestError, InvalidValueError
 from carls.messages import AgeBound, Floats
 
+#: Largest element of a gradient.
+MAX_GRADIENT = 1e15
+
+_LARGEST = float(np.finfo(np.float32).max)
 _ANY_STEP = -(2**63)
 _LAST_STEP = 2**63 - 1
 
@@ -36,18 +40,31 @@ def check_shape(what: str, table: str, array: npt.NDArray[Any], rows: int, dim: 
     return np.ascontiguousarray(array)
 
 
-def check_matrix(what: str, table: str, array: npt.NDArray[Any], rows: int, dim: int) -> Floats:
-    """As `check_shape`, and all elements are finite.
+def check_values(table: str, array: npt.NDArray[Any], rows: int, dim: int) -> Floats:
+    """As `check_shape` for values, and all elements are finite.
 
     Raises:
         InvalidValueError: naming the shape, the dtype or the first element that is not finite.
     """
-    array = check_shape(what, table, array, rows, dim)
-    if not _core.all_finite(array):
-        row, column = np.argwhere(~np.isfinite(array))[0]
+    return _check_size("values", table, check_shape("values", table, array, rows, dim), _LARGEST)
+
+
+def check_gradients(table: str, array: npt.NDArray[Any], rows: int, dim: int) -> Floats:
+    """As `check_shape` for gradients, and all elements are at most 1e15 in size: the squares of
+    larger ones would make the optimizer's state infinite.
+
+    Raises:
+        InvalidValueError: naming the shape, the dtype or the first element that is too large.
+    """
+    return _check_size("gradients", table, check_shape("gradients", table, array, rows, dim), MAX_GRADIENT)
+
+
+def _check_size(what: str, table: str, array: Floats, limit: float) -> Floats:
+    if not _core.all_within(array, limit):
+        row, column = np.argwhere(~(np.abs(array) <= limit))[0]
         raise InvalidValueError(
             f"{what} for table {table!r} hold {array[row, column]} at row {row}, element {column}: "
-            "expected finite numbers; nothing was changed",
+            f"expected finite numbers, at most {limit:.4g} in size; nothing was changed",
             table=table,
         )
     return array

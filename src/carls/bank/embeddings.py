@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from carls import _core
-from carls.bank.checks import check_matrix, check_step, least_step
+from carls.bank.checks import check_gradients, check_step, check_values, least_step
 from carls.bank.tables import NO_ROOM, Table, empty_meta
 from carls.errors import InvalidRequestError
 from carls.keys import Keys
@@ -54,7 +54,7 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
 
     def assign(self, keys: Keys, values: Floats, step: int, producer: int, now: int) -> None:
         """Set rows to values (n, dim)."""
-        values = check_matrix("values", self.name, values, len(keys), self.spec.dim)
+        values = check_values(self.name, values, len(keys), self.spec.dim)
         step = check_step(step)
         rows = self.rows(keys)
         try:
@@ -70,7 +70,7 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
                 "open it with one, such as optimizer=carls.Adagrad(lr=0.1)",
                 table=self.name,
             )
-        gradients = check_matrix("gradients", self.name, gradients, len(keys), self.spec.dim)
+        gradients = check_gradients(self.name, gradients, len(keys), self.spec.dim)
         step = check_step(step)
         rows = self.rows(keys)
         try:

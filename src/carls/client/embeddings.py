@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from carls.bank.checks import check_matrix, check_shape, check_step
+from carls.bank.checks import check_gradients, check_shape, check_step, check_values
 from carls.bank.tables import MAX_PAGE_ROWS
 from carls.client.arguments import age_bound, integer, truth
 from carls.client.handle import TableHandle
@@ -239,7 +239,8 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
         if len(parts) == 1:
             return [self._builder(request, batch, array, step)]
         # The bank checks each part; a bad row in a later one must not find the first applied.
-        check_matrix(what, self.name, array, len(batch), self.dim)
+        check = check_values if request is Assign else check_gradients
+        check(self.name, array, len(batch), self.dim)
         return [self._builder(request, batch[part], array[part], step) for part in parts]
 
     def _builder(self, request: type[Assign | PushGradients], keys: Keys, array: Floats, step: int) -> Any:

@@ -1,0 +1,18 @@
+"""The conformance suite: what a user of any bank may rely on, one behaviour a test."""
+
+from __future__ import annotations
+
+from carls.testing.conformance.asynchrony import Asynchrony
+from carls.testing.conformance.bad_input import BadInput
+from carls.testing.conformance.features import Features
+from carls.testing.conformance.keys import KeyTypes
+from carls.testing.conformance.models import ModelCheckpoints
+from carls.testing.conformance.rows import Rows
+from carls.testing.conformance.tables import Tables
+
+
+class BankConformance(Tables, Rows, KeyTypes, BadInput, Asynchrony, Features, ModelCheckpoints):
+    """Subclass it with a fixture `bank` that gives an empty bank; see `carls.testing`."""
+
+
+__all__ = ["BankConformance"]
