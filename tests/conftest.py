@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from carls.service import BankServer
+from doubles import ScriptedEngine
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -22,3 +27,17 @@ def data_folder() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("set CARLS_DATA to the folder with the data sets")
     return Path(folder)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., BankServer]]:
+    """Starts servers; they are closed in the end."""
+    servers: list[BankServer] = []
+
+    def start(engine: Any = None, **options: Any) -> BankServer:
+        servers.append(BankServer(engine or ScriptedEngine(), **options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close(1.0)

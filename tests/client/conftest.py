@@ -8,22 +8,7 @@ from typing import Any
 import pytest
 
 from carls.client.flight import FlightTransport
-from carls.service import BankServer
-from doubles import Held, ScriptedEngine, Wire
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., BankServer]]:
-    """Starts servers; they are closed in the end."""
-    servers: list[BankServer] = []
-
-    def start(engine: Any = None, **options: Any) -> BankServer:
-        servers.append(BankServer(engine or ScriptedEngine(), **options))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close(1.0)
+from doubles import Held, Wire
 
 
 @pytest.fixture

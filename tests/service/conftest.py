@@ -9,21 +9,6 @@ import pyarrow.flight as fl
 import pytest
 
 from carls.service import BankServer
-from doubles import ScriptedEngine
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., BankServer]]:
-    """Starts servers; they are closed in the end."""
-    servers: list[BankServer] = []
-
-    def start(engine: Any = None, **options: Any) -> BankServer:
-        servers.append(BankServer(engine or ScriptedEngine(), **options))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close(1.0)
 
 
 @pytest.fixture

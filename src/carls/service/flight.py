@@ -127,6 +127,7 @@ class FlightService(fl.FlightServerBase):  # type: ignore[misc]
             if not isinstance(request, DescribeBank):
                 self._check_bank(bank)
             if isinstance(request, LatestModel):
+                # In this order NaN stays NaN, which the engine refuses.
                 request = request._replace(wait_s=min(request.wait_s, MAX_WAIT_S))
             return iter([found.encode_reply(self._engine.handle(request))])
 
