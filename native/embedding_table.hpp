@@ -133,8 +133,8 @@ public:
     }
 
 private:
-    static constexpr uint32_t kAhead = 8;       // rows being fetched at once
-    static constexpr uint32_t kSlotsAhead = 64;  // index slots being fetched at once
+    static constexpr uint32_t kAhead = 4;        // rows being fetched at once
+    static constexpr uint32_t kSlotsAhead = 16;  // index slots being fetched at once
 
     // Rows marked by a writer; the marks go before the writer leaves the stripe.
     struct Marks {
