@@ -201,6 +201,18 @@ def test_every_handle_learns_of_a_restart_once(bank: carls.Bank) -> None:
     assert tables[0].lookup([1]).version.tolist() == [2]
 
 
+def test_a_restart_that_a_prefetch_meets_is_told(bank: carls.Bank) -> None:
+    table = open_table(bank)
+    table.push_gradients([1], ONES)
+    replace_engine(bank)
+    table.prefetch([1])
+    assert table._reader is not None
+    table._reader.submit(int).result(10)  # the look-up before it has run when this has
+    with pytest.raises(carls.BankRestartedError):
+        table.lookup([5])
+    assert table.lookup([1]).created.all()
+
+
 def test_a_failed_reopening_is_tried_again(bank: carls.Bank) -> None:
     table = open_table(bank)
     replace_engine(bank)

@@ -18,7 +18,13 @@ from carls.client.arguments import age_bound, integer, truth
 from carls.client.handle import TableHandle
 from carls.client.results import Rows
 from carls.client.split import split
-from carls.errors import ClosedError, DeadlineExceededError, InvalidValueError, SpecMismatchError
+from carls.errors import (
+    BankRestartedError,
+    ClosedError,
+    DeadlineExceededError,
+    InvalidValueError,
+    SpecMismatchError,
+)
 from carls.keys import Keys
 from carls.messages import (
     ROW_META,
@@ -130,7 +136,7 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
             if len(self._prefetched) == MAX_PREFETCHED:
                 self._prefetched.popleft().rows.cancel()
             lag = 0 if fresh else len(self._prefetched) + 1
-            rows = self._read_async(None, lambda left: self._lookup(batch, create, bound, left), lag=lag)
+            rows = self._read_async(None, lambda left: self._fetch_ahead(batch, create, bound, left), lag=lag)
             self._prefetched.append(_Prefetched(batch, create, bound, rows))
 
     def assign(self, keys: Any, values: Any, step: int = -1, timeout_s: float | None = None) -> None:
@@ -254,6 +260,14 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
             for ahead in self._prefetched:
                 ahead.rows.cancel()
             self._prefetched.clear()
+
+    def _fetch_ahead(self, keys: Keys, create: bool, bound: AgeBound, timeout_s: float) -> Rows:
+        try:
+            return self._lookup(keys, create, bound, timeout_s)
+        except BankRestartedError as error:
+            # Nobody may ever take these rows, and a restart has to be told.
+            self._writer.report(error)
+            raise
 
     def _await(self, ahead: Future[Rows], timeout_s: float | None) -> Rows:
         """The rows of a look-up that was started ahead."""

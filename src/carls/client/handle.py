@@ -44,6 +44,8 @@ class TableHandle(Generic[S]):
         self._writer = Writer(f"table {name!r} of {bank.url}", self._send)
         self._reader: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
+        #: Held while the table is opened anew, which takes calls; nothing else is taken meanwhile.
+        self._renewal = threading.Lock()
         self._closed = False
         self.spec: S = spec
         self._bank_id = ""
@@ -152,11 +154,13 @@ class TableHandle(Generic[S]):
 
         If that fails, the handle stays with the old bank, and its next call tries again.
         """
-        with self._lock:
-            if self._bank_id == old:
+        with self._renewal:
+            mine = self._bank_id == old
+            if mine:
                 self._open()
                 self._writer.renew()
-                self._drop_fetched()
+        if mine:
+            self._drop_fetched()
         return BankRestartedError(
             f"bank {old} at {self.bank.url} was replaced by bank {self._bank_id}: its in-memory rows are "
             f"gone. Table {self.name!r} is open again and the next call works; fill it anew if nobody "

@@ -132,6 +132,11 @@ class Writer:
                     f"within {timeout_s:g} s"
                 )
 
+    def report(self, error: Exception) -> None:
+        """Have an error of background work, whose future may be dropped, raised at the next call."""
+        with self._changed:
+            self._background_error = self._background_error or error
+
     def raise_background_error(self) -> None:
         """Raise, once, the first error of background writes that nobody has seen yet."""
         if self._background_error is not None:
@@ -246,7 +251,7 @@ class Writer:
                     job.reply.set_result(self._apply(job.build, job.timeout_s))
             except Exception as error:
                 if not job.awaited:
-                    self._background_error = self._background_error or error
+                    self.report(error)
                     if not threading.main_thread().is_alive():
                         _log.warning("a write was lost when the program ended: %s", error)
                 job.reply.set_exception(error)

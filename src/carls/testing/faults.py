@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from carls.client import Bank, connect
@@ -90,13 +90,7 @@ class FaultyTransport:
         return OutcomeUnknownError(f"{type(request).__name__}: no reply, says a test", bank=self.url)
 
 
-def connect_with_faults(
-    url: str | None,
-    faults: Iterable[Fault],
-    *,
-    producer: str = "tester",
-    connect: Callable[..., Bank] = connect,
-) -> Bank:
+def connect_with_faults(url: str | None, faults: Iterable[Fault], *, producer: str = "tester") -> Bank:
     """A bank as `carls.connect` gives it, whose writes meet the given faults."""
     bank = connect(url, producer=producer)
     bank._transport = FaultyTransport(bank._transport, faults)

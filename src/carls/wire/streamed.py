@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from carls.messages import (
@@ -45,17 +45,12 @@ class Streamed:
         request: form of its requests.
         reply: form of its replies.
         table: the request's field that the command carries: a table or a model.
-        writes: whether its requests carry a `WriteId`.
     """
 
     name: str
     request: Form
     reply: Form | PageForm
     table: str = "table"
-    writes: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "writes", "write" in self.request.facts)
 
 
 _KEYS = KeysColumn()
