@@ -86,8 +86,20 @@ nb::tuple encode_bytes(PyObject *const *items, Py_ssize_t n, bool text) {
     return nb::make_tuple(text ? "string" : "bytes", to_numpy(std::move(offsets)), to_numpy(std::move(data)));
 }
 
+// Starts to fetch the objects of a batch. They lie anywhere in memory: met one by one, each of
+// them would be waited for.
+void fetch(const nb::object &keys) {
+    PyObject *const *items = PySequence_Fast_ITEMS(keys.ptr());
+    for (Py_ssize_t i = 0, n = PySequence_Fast_GET_SIZE(keys.ptr()); i < n; ++i) {
+        __builtin_prefetch(items[i]);
+        __builtin_prefetch(reinterpret_cast<const char *>(items[i]) + 64);  // the end of a short str
+    }
+}
+
 // A list or tuple of int, str or bytes, not empty, as (type, integers or offsets, None or data).
 nb::tuple encode_keys(const nb::object &keys) {
+    require(PyList_Check(keys.ptr()) || PyTuple_Check(keys.ptr()), "expected a list or tuple");
+    fetch(keys);
     // A tuple, as a key's own __index__ or __repr__ may change the list while it is read.
     const nb::object held = nb::steal(PySequence_Tuple(keys.ptr()));
     if (!held.is_valid()) throw nb::python_error();

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "arrays.hpp"
+#include "columns.hpp"
 #include "embedding_table.hpp"
 #include "encode.hpp"
 #include "feature_table.hpp"
@@ -213,6 +214,7 @@ NB_MODULE(_core, m) {
     // At exit a module that is still alive, say in an autograd graph, keeps its table: no leak.
     nb::set_leak_warnings(false);
     bind_keys(m);
+    bind_columns(m);
 
     const nb::object full = nb::exception<TableFull>(m, "TableFull");
     const nb::object large = nb::exception<BatchTooLarge>(m, "BatchTooLarge");

@@ -121,7 +121,7 @@ def test_invalid_utf8_is_refused(serve: Any, connect: Any) -> None:
     buffers = [None, pa.py_buffer(np.array([0, 2], np.int32)), pa.py_buffer(data)]
     batch = pa.record_batch([pa.Array.from_buffers(pa.string(), 1, buffers)], names=["keys"])
     data[:] = 0xFF
-    assert "UTF8" in refusal(lambda: ask(client, batch, FACTS)).message
+    assert "UTF-8" in refusal(lambda: ask(client, batch, FACTS)).message
 
 
 def test_no_rows_reach_the_engine_as_no_keys(serve: Any, connect: Any) -> None:

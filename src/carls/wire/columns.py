@@ -1,8 +1,10 @@
 """Columns: fields of messages as Arrow arrays over the same memory, and back.
 
-Arrow arrays are built over the numpy buffers, without a copy. Received numbers are copied once,
-since Flight delivers them at odd addresses: the core and torch want them aligned, and users
-want arrays that they may write to.
+The columns of rows (keys, vectors, metadata) cross to Arrow and back in the core, a batch at a
+time: built one by one in Python they would cost as much as the network. Arrow arrays are built
+over the numpy buffers, without a copy. Received numbers are copied once, since Flight delivers
+them at odd addresses: the core and torch want them aligned, and users want arrays that they may
+write to.
 """
 
 from __future__ import annotations
@@ -12,19 +14,15 @@ from collections.abc import Hashable
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from carls.errors import ProtocolError
-from carls.keys import MAX_KEY_BYTES, Keys, from_binary
+from carls.keys import Keys
 from carls.messages import ROW_META, Bools, Floats, Meta
 
 
 class Column(ABC):
-    """One kind of column.
-
-    Reading is for arrays that Arrow has validated; it refuses nulls.
-    """
+    """One kind of column."""
 
     #: What the Arrow type must be, for error messages.
     expected: str
@@ -42,12 +40,14 @@ class Column(ABC):
         """The Arrow type of a column of that kind."""
 
     @abstractmethod
-    def array(self, arrow_type: pa.DataType, value: Any) -> pa.Array:
-        """`value` as an array of that type."""
+    def export(self, value: Any) -> Any:
+        """`value` as the core's `export_columns` takes it: a contiguous array, a pair of offsets and
+        data, or an Arrow array's capsule."""
 
     @abstractmethod
-    def read(self, array: pa.Array) -> Any:
-        """The value in a received array.
+    def read(self, found: Any) -> Any:
+        """The value in a received column: what the core has read from it, or the Arrow array, fully
+        validated, of types that the core does not read.
 
         Raises:
             ProtocolError: it has nulls.
@@ -59,10 +59,10 @@ class KeysColumn(Column):
 
     expected = "int64, string or binary"
     _types = {"int64": pa.int64(), "string": pa.string(), "bytes": pa.binary()}  # noqa: RUF012
-    _names = {arrow_type.id: name for name, arrow_type in _types.items()}  # noqa: RUF012
+    _ids = frozenset(arrow_type.id for arrow_type in _types.values())
 
     def accepts(self, arrow_type: pa.DataType) -> bool:
-        return arrow_type.id in self._names
+        return arrow_type.id in self._ids
 
     def kind(self, value: Keys) -> str:
         return value.type
@@ -70,26 +70,14 @@ class KeysColumn(Column):
     def arrow_type(self, kind: str) -> pa.DataType:
         return self._types[kind]
 
-    def array(self, arrow_type: pa.DataType, value: Keys) -> pa.Array:
-        if value.integers is not None:
-            return pa.Array.from_buffers(arrow_type, len(value), [None, pa.py_buffer(value.integers)])
-        buffers = [None, pa.py_buffer(value.offsets), pa.py_buffer(value.data)]
-        return pa.Array.from_buffers(arrow_type, len(value), buffers)
+    def export(self, value: Keys) -> Any:
+        return (value.offsets, value.data) if value.integers is None else value.integers
 
-    def read(self, array: pa.Array) -> Keys:
-        key_type, count = self._names[array.type.id], len(array)
-        validity, first, *data = array.buffers()
-        _refuse_nulls(array, validity)
-        if key_type == "int64":
-            return Keys(key_type, integers=_numbers(first, np.dtype(np.int64), count))
-        if count == 0:
-            return Keys(key_type, offsets=np.zeros(1, np.int32), data=np.empty(0, np.uint8))
-        offsets = _numbers(first, np.dtype(np.int32), count + 1)
-        if offsets[0] == 0 and 0 < offsets[-1] <= MAX_KEY_BYTES:  # so that no key can be too long
-            return Keys(key_type, offsets=offsets, data=np.frombuffer(data[0], np.uint8, int(offsets[-1])))
-        keys = from_binary(key_type, array)
-        offsets = np.array(keys.offsets)
-        return Keys(key_type, offsets=offsets, data=keys.data)
+    def read(self, found: Any) -> Keys:
+        if isinstance(found, tuple):
+            key_type, offsets, data = found
+            return Keys(key_type, offsets=offsets, data=data)
+        return Keys("int64", integers=found)
 
 
 class FloatsColumn(Column):
@@ -110,18 +98,11 @@ class FloatsColumn(Column):
     def arrow_type(self, kind: int) -> pa.DataType:
         return pa.list_(pa.field("item", pa.float32(), nullable=False), kind)
 
-    def array(self, arrow_type: pa.DataType, value: Floats) -> pa.Array:
-        value = np.ascontiguousarray(value, dtype=np.float32)
-        items = pa.Array.from_buffers(pa.float32(), value.size, [None, pa.py_buffer(value)])
-        return pa.Array.from_buffers(arrow_type, len(value), [None], children=[items])
+    def export(self, value: Floats) -> Floats:
+        return np.ascontiguousarray(value, dtype=np.float32)
 
-    def read(self, array: pa.Array) -> Floats:
-        validity, item_validity, items = array.buffers()
-        _refuse_nulls(array, validity)
-        if item_validity is not None:
-            _refuse_nulls(array.values, item_validity)
-        count, dim = len(array), array.type.list_size
-        return _numbers(items, np.dtype(np.float32), count * dim).reshape(count, dim)
+    def read(self, found: Floats) -> Floats:
+        return found
 
 
 class FixedColumn(Column):
@@ -147,21 +128,12 @@ class MetaColumn(FixedColumn):
     """(n,) ROW_META: 32 bytes a row."""
 
     type = pa.binary(ROW_META.itemsize)
-    #: The bits that are 0 in the last 4 bytes of a row: three truths of one bit, one reserved byte.
-    _NO_TRUTH = 0x00FEFEFE
-    _WORD = np.dtype("<u4")
 
-    def array(self, arrow_type: pa.DataType, value: Meta) -> pa.Array:
-        value = np.ascontiguousarray(value, dtype=ROW_META)
-        return pa.Array.from_buffers(arrow_type, len(value), [None, pa.py_buffer(value.view(np.uint8))])
+    def export(self, value: Meta) -> Meta:
+        return np.ascontiguousarray(value, dtype=ROW_META)
 
-    def read(self, array: pa.Array) -> Meta:
-        validity, raw = array.buffers()
-        _refuse_nulls(array, validity)
-        count = len(array)
-        if count and np.bitwise_or.reduce(np.frombuffer(raw, self._WORD, count * 8)[7::8]) & self._NO_TRUTH:
-            raise ProtocolError("row metadata with a truth value above 1: expected 0 or 1")
-        return cast("Meta", _numbers(raw, ROW_META, count))
+    def read(self, found: Any) -> Meta:
+        return cast("Meta", found.view(ROW_META))
 
 
 class BitsColumn(FixedColumn):
@@ -169,12 +141,12 @@ class BitsColumn(FixedColumn):
 
     type = pa.bool_()
 
-    def array(self, arrow_type: pa.DataType, value: Bools) -> pa.Array:
-        return pa.array(value, type=arrow_type)
+    def export(self, value: Bools) -> Any:
+        return _capsule(pa.array(value, type=self.type))
 
-    def read(self, array: pa.Array) -> Bools:
-        _refuse_nulls(array, array.buffers()[0])
-        return cast("Bools", array.to_numpy(zero_copy_only=False))
+    def read(self, found: pa.Array) -> Bools:
+        _refuse_nulls(found, found.buffers()[0])
+        return cast("Bools", found.to_numpy(zero_copy_only=False))
 
 
 class BytesColumn(FixedColumn):
@@ -182,13 +154,13 @@ class BytesColumn(FixedColumn):
 
     type = pa.uint8()
 
-    def array(self, arrow_type: pa.DataType, value: bytes) -> pa.Array:
-        return pa.Array.from_buffers(arrow_type, len(value), [None, pa.py_buffer(value)])
+    def export(self, value: bytes) -> Any:
+        return _capsule(pa.Array.from_buffers(self.type, len(value), [None, pa.py_buffer(value)]))
 
-    def read(self, array: pa.Array) -> bytes:
-        validity, raw = array.buffers()
-        _refuse_nulls(array, validity)
-        return b"" if len(array) == 0 else cast("bytes", raw[: len(array)].to_pybytes())
+    def read(self, found: pa.Array) -> bytes:
+        validity, raw = found.buffers()
+        _refuse_nulls(found, validity)
+        return b"" if len(found) == 0 else cast("bytes", raw[: len(found)].to_pybytes())
 
 
 class BatchColumn(Column):
@@ -213,15 +185,19 @@ class BatchColumn(Column):
     def arrow_type(self, kind: pa.Schema) -> pa.DataType:
         return pa.struct(list(kind))
 
-    def array(self, arrow_type: pa.DataType, value: pa.RecordBatch) -> pa.Array:  # noqa: ARG002
-        return value.to_struct_array()
+    def export(self, value: pa.RecordBatch) -> Any:
+        return _capsule(value.to_struct_array())
 
-    def read(self, array: pa.Array) -> pa.RecordBatch:
-        for nested in (array, *array.flatten()):
+    def read(self, found: pa.Array) -> pa.RecordBatch:
+        for nested in (found, *found.flatten()):
             _refuse_nulls(nested, nested.buffers()[0])
             if pa.types.is_list(nested.type):
                 _refuse_nulls(nested.values, nested.values.buffers()[0])
-        return pa.RecordBatch.from_struct_array(_aligned(array))
+        return pa.RecordBatch.from_struct_array(_aligned(found))
+
+
+def _capsule(array: pa.Array) -> Any:
+    return array.__arrow_c_array__()[1]
 
 
 def _refuse_nulls(array: pa.Array, validity: pa.Buffer | None) -> None:
@@ -233,14 +209,3 @@ def _aligned(array: pa.Array) -> pa.Array:
     if all(buffer is None or buffer.address % 8 == 0 for buffer in array.buffers()):
         return array
     return array.copy_to(pa.default_cpu_memory_manager())
-
-
-def _numbers(buffer: Any, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
-    # In memory of Arrow's pool: the C library's allocator gives arrays of this size back to the system
-    # at each call when its heap happens to end there, and taking them anew costs 0.2 ms of page faults.
-    # As plain bytes, since numpy copies records field by field.
-    nbytes = count * dtype.itemsize
-    copied = pa.allocate_buffer(nbytes)
-    if nbytes:
-        np.frombuffer(copied, np.uint8)[:] = np.frombuffer(buffer, np.uint8, nbytes)
-    return np.frombuffer(copied, dtype)

@@ -37,7 +37,8 @@ class Form:
         self.layout = Layout(columns or {})
         self.facts = dict(facts or {})
         self._unsaid = None if unsaid is None else dict(unsaid)
-        # Calls on one table mostly say the same facts, which then are parsed once.
+        # Calls on one table mostly say the same facts, which then are written and parsed once.
+        self._said = lru_cache(maxsize=64)(self._dump)
         self._told = lru_cache(maxsize=64)(self._parse)
 
     def check_schema(self, schema: pa.Schema) -> None:
@@ -50,8 +51,7 @@ class Form:
 
     def encode(self, message: Any) -> Frame:
         """The message as a frame; its batch is over the message's memory."""
-        told = {name: getattr(message, name) for name in self.facts}
-        said = None if told == self._unsaid else facts.dump(told)
+        said = self._said(tuple([getattr(message, name) for name in self.facts]))
         return Frame(self.layout.pack(self.values(message)) if self.layout.columns else None, said)
 
     def values(self, message: Any) -> list[Any]:
@@ -74,6 +74,10 @@ class Form:
         elif self.layout.columns:
             raise ProtocolError(f"{self.message.__name__} without a record batch: expected one")
         return self.message(**columns, **self._told(frame.facts), **known)
+
+    def _dump(self, values: tuple[Any, ...]) -> bytes | None:
+        told = dict(zip(self.facts, values, strict=True))
+        return None if told == self._unsaid else facts.dump(told)
 
     def _parse(self, raw: bytes | None) -> dict[str, Any]:
         if raw is None and self._unsaid is not None:

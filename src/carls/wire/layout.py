@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from carls import _core
 from carls.errors import ProtocolError
 from carls.wire.columns import Column
 
@@ -24,16 +25,12 @@ class Layout:
     def __init__(self, columns: Mapping[str, Column]) -> None:
         self.columns = dict(columns)
         self._kinds = list(self.columns.values())
-        self._ready: dict[Hashable, tuple[pa.Schema, list[pa.DataType]]] = {}
+        self._ready: dict[Hashable, pa.Schema] = {}
 
     def pack(self, values: Sequence[Any]) -> pa.RecordBatch:
         """One value per column as a record batch over the same memory."""
-        schema, types = self._schema(values)
-        arrays = [
-            column.array(arrow_type, value)
-            for column, arrow_type, value in zip(self._kinds, types, values, strict=True)
-        ]
-        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+        exported = [column.export(value) for column, value in zip(self._kinds, values, strict=True)]
+        return pa.RecordBatch._import_from_c(_core.export_columns(exported), self.schema(values))
 
     def unpack(self, batch: pa.RecordBatch) -> dict[str, Any]:
         """The columns' values in a received batch whose schema was checked.
@@ -44,17 +41,27 @@ class Layout:
             ProtocolError: the batch is forged or has nulls.
         """
         try:
-            batch.validate(full=True)
-        except pa.ArrowInvalid as error:
-            raise ProtocolError(f"forged batch: {error}; expected a valid Arrow record batch") from None
-        return {
-            name: column.read(array)
-            for (name, column), array in zip(self.columns.items(), batch.columns, strict=True)
-        }
+            batch.validate()  # that every buffer is long enough; the core checks the rest of what it reads
+            found = _core.read_columns(*batch.__arrow_c_array__())
+        except (pa.ArrowInvalid, _core.ForgedColumn) as error:
+            raise _forged(error) from None
+        values = {}
+        for at, (name, column) in enumerate(self.columns.items()):
+            values[name] = column.read(_validated(batch.column(at)) if found[at] is None else found[at])
+        return values
 
     def schema(self, values: Sequence[Any]) -> pa.Schema:
         """The schema of a batch that holds `values`."""
-        return self._schema(values)[0]
+        kinds = tuple([column.kind(value) for column, value in zip(self._kinds, values, strict=True)])
+        ready = self._ready.get(kinds)
+        if ready is None:
+            types = [column.arrow_type(kind) for column, kind in zip(self._kinds, kinds, strict=True)]
+            ready = pa.schema(
+                [pa.field(name, t, nullable=False) for name, t in zip(self.columns, types, strict=True)]
+            )
+            if len(self._ready) < _MAX_READY:
+                self._ready[kinds] = ready
+        return ready
 
     def check(self, message: str, schema: pa.Schema) -> None:
         """Check that a received schema has exactly these columns.
@@ -71,13 +78,14 @@ class Layout:
         expected = ", ".join(f"{name}: {column.expected}" for name, column in self.columns.items())
         raise ProtocolError(f"{message} with columns ({found}): expected ({expected})")
 
-    def _schema(self, values: Sequence[Any]) -> tuple[pa.Schema, list[pa.DataType]]:
-        kinds = tuple([column.kind(value) for column, value in zip(self._kinds, values, strict=True)])
-        ready = self._ready.get(kinds)
-        if ready is None:
-            types = [column.arrow_type(kind) for column, kind in zip(self._kinds, kinds, strict=True)]
-            fields = [pa.field(name, t, nullable=False) for name, t in zip(self.columns, types, strict=True)]
-            ready = (pa.schema(fields), types)
-            if len(self._ready) < _MAX_READY:
-                self._ready[kinds] = ready
-        return ready
+
+def _validated(array: pa.Array) -> pa.Array:
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise _forged(error) from None
+    return array
+
+
+def _forged(error: Exception) -> ProtocolError:
+    return ProtocolError(f"forged batch: {error}; expected a valid Arrow record batch")

@@ -1,0 +1,279 @@
+#include "columns.hpp"
+
+#include <nanobind/ndarray.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arrow.hpp"
+#include "keys.hpp"
+#include "layout.hpp"
+#include "results.hpp"
+#include "utf8.hpp"
+
+namespace carls {
+
+namespace {
+
+// Copies of so many bytes are worth letting other Python threads run.
+constexpr size_t kLongCopy = 64 << 10;
+
+// --- in ---
+
+// A received column is not what it has to be. Everything that Arrow has not checked is here.
+struct Forged : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+void refuse_nulls(const ArrowArray &array) {
+    if (array.null_count == 0 || array.n_buffers == 0 || array.buffers[0] == nullptr) return;
+    const auto *bits = static_cast<const uint8_t *>(array.buffers[0]);
+    int64_t nulls = 0;
+    for (int64_t i = array.offset; i < array.offset + array.length; ++i) nulls += !(bits[i / 8] >> (i % 8) & 1);
+    if (nulls != 0) throw Forged(std::to_string(nulls) + " nulls: expected none");
+}
+
+// Elements of `width` bytes from the array's first on, copied: received ones lie at any address.
+void copy_elements(void *to, const ArrowArray &array, size_t width, size_t count) {
+    const size_t bytes = width * count;
+    if (bytes == 0) return;
+    const auto *from = static_cast<const uint8_t *>(array.buffers[1]) + width * static_cast<size_t>(array.offset);
+    if (bytes < kLongCopy) {
+        std::memcpy(to, from, bytes);
+        return;
+    }
+    const nb::gil_scoped_release release;
+    std::memcpy(to, from, bytes);
+}
+
+nb::object read_integers(const ArrowArray &array) {
+    Result<int64_t> result({static_cast<size_t>(array.length)});
+    copy_elements(result.data, array, sizeof(int64_t), static_cast<size_t>(array.length));
+    return result.array;
+}
+
+// (type of key, offsets from 0 on, bytes), with all that ByteKeys::well_formed asks.
+nb::object read_strings(const ArrowArray &array, bool text) {
+    const size_t n = static_cast<size_t>(array.length);
+    Result<int32_t> offsets({n + 1});
+    if (n == 0) {
+        offsets.data[0] = 0;
+    } else {
+        copy_elements(offsets.data, array, sizeof(int32_t), n + 1);
+    }
+    const int32_t first = offsets.data[0], last = offsets.data[n];
+    int32_t before = first;
+    for (size_t i = 0; i <= n; ++i) {
+        const int32_t at = offsets.data[i];
+        const int64_t length = int64_t{at} - before;
+        if (length < 0 || at < first || at > last) throw Forged("offsets that do not ascend");
+        if (length > kMaxKeyBytes) {
+            throw Forged("key " + std::to_string(i - 1) + " has " + std::to_string(length) +
+                         " bytes: expected at most " + std::to_string(kMaxKeyBytes));
+        }
+        before = at;
+        offsets.data[i] = at - first;
+    }
+    const size_t bytes = static_cast<size_t>(last - first);
+    Result<uint8_t> data({bytes});
+    if (bytes != 0) std::memcpy(data.data, static_cast<const uint8_t *>(array.buffers[2]) + first, bytes);
+    if (text && !is_ascii(data.data, bytes)) {
+        for (size_t i = 0; i < n; ++i) {
+            const int32_t from = offsets.data[i];
+            if (!is_utf8(data.data + from, static_cast<size_t>(offsets.data[i + 1] - from))) {
+                throw Forged("key " + std::to_string(i) + " is not UTF-8");
+            }
+        }
+    }
+    return nb::make_tuple(text ? "string" : "bytes", offsets.array, data.array);
+}
+
+nb::object read_matrix(const ArrowArray &array, size_t width) {
+    const ArrowArray &items = *array.children[0];
+    refuse_nulls(items);
+    Result<float> result({static_cast<size_t>(array.length), width});
+    ArrowArray from = items;
+    from.offset += array.offset * static_cast<int64_t>(width);
+    copy_elements(result.data, from, sizeof(float), static_cast<size_t>(array.length) * width);
+    return result.array;
+}
+
+nb::object read_meta(const ArrowArray &array) {
+    const size_t n = static_cast<size_t>(array.length);
+    Result<uint8_t> result({n * sizeof(RowMeta)});
+    copy_elements(result.data, array, sizeof(RowMeta), n);
+    uint32_t truths = 0;
+    for (size_t i = 0; i < n; ++i) truths |= reinterpret_cast<const RowMeta *>(result.data)[i].truths;
+    if (truths & ~(RowMeta::kFound | RowMeta::kCreated | RowMeta::kFresh)) {
+        throw Forged("row metadata with a truth value above 1: expected 0 or 1");
+    }
+    return result.array;
+}
+
+nb::object read_column(const ArrowSchema &schema, const ArrowArray &array) {
+    const std::string format = schema.format;
+    const bool list = format.rfind("+w:", 0) == 0 && std::strcmp(schema.children[0]->format, "f") == 0;
+    const bool strings = format == "u" || format == "z";
+    const bool meta = format == "w:" + std::to_string(sizeof(RowMeta));
+    if (!list && !strings && !meta && format != "l") return nb::none();
+    refuse_nulls(array);
+    if (list) return read_matrix(array, std::strtoul(format.c_str() + 3, nullptr, 10));
+    if (strings) return read_strings(array, format == "u");
+    return meta ? read_meta(array) : read_integers(array);
+}
+
+// For each column of a batch its value: an int64 array of integers; (type, offsets, data) of strings
+// or bytes; a matrix of lists of float of one size; the bytes of row metadata; None for others.
+nb::list read_columns(const nb::capsule &schema_capsule, const nb::capsule &array_capsule) {
+    const auto *schema = static_cast<const ArrowSchema *>(schema_capsule.data("arrow_schema"));
+    const auto *array = static_cast<const ArrowArray *>(array_capsule.data("arrow_array"));
+    if (array->offset != 0) throw nb::value_error("expected a batch that is no slice");
+    nb::list columns;
+    for (int64_t i = 0; i < array->n_children; ++i) columns.append(read_column(*schema->children[i], *array->children[i]));
+    return columns;
+}
+
+// --- out ---
+
+// The arrays of a batch on their way to Arrow, and the Python memory that they lie in.
+struct Exported {
+    struct Node {
+        ArrowArray array{};
+        const void *buffers[3] = {};
+        ArrowArray *children[1] = {};
+    };
+
+    std::atomic<int64_t> held{0};  // nodes that Arrow has not released
+    std::vector<std::unique_ptr<Node>> nodes;
+    std::vector<std::unique_ptr<Py_buffer>> views;
+    std::vector<ArrowArray *> columns;
+    const void *no_validity[1] = {};
+
+    ~Exported() {
+        for (const auto &view : views) PyBuffer_Release(view.get());
+    }
+
+    Node &add(int64_t length, int64_t n_buffers) {
+        nodes.push_back(std::make_unique<Node>());
+        Node &node = *nodes.back();
+        node.array.length = length;
+        node.array.n_buffers = n_buffers;
+        node.array.buffers = node.buffers;
+        own(node.array);
+        return node;
+    }
+
+    void own(ArrowArray &array) {
+        array.release = &release;
+        array.private_data = this;
+        ++held;
+    }
+
+    // The memory of a contiguous Python array.
+    const Py_buffer &view(const nb::handle &array) {
+        auto view = std::make_unique<Py_buffer>();
+        if (PyObject_GetBuffer(array.ptr(), view.get(), PyBUF_C_CONTIGUOUS) != 0) throw nb::python_error();
+        views.push_back(std::move(view));
+        return *views.back();
+    }
+
+    static void release(ArrowArray *array) {
+        for (int64_t i = 0; i < array->n_children; ++i) {
+            if (array->children[i]->release != nullptr) array->children[i]->release(array->children[i]);
+        }
+        auto *self = static_cast<Exported *>(array->private_data);
+        array->release = nullptr;
+        if (--self->held == 0) self->retire();
+    }
+
+    // gRPC's own threads release what was sent. Waiting for the GIL there would hold up the
+    // network, so the next batch frees what was left.
+    void retire() {
+        next = retired.load(std::memory_order_relaxed);
+        while (!retired.compare_exchange_weak(next, this, std::memory_order_release)) {
+        }
+    }
+
+    // Frees what was retired; under the GIL.
+    static void free_retired() {
+        for (Exported *last = retired.exchange(nullptr, std::memory_order_acquire); last != nullptr;) {
+            delete std::exchange(last, last->next);
+        }
+    }
+
+    Exported *next = nullptr;
+    static inline std::atomic<Exported *> retired{nullptr};
+};
+
+ArrowArray *export_column(Exported &exported, const nb::handle &value) {
+    if (nb::isinstance<nb::capsule>(value)) {  // an array of Arrow's own: it moves into the batch
+        auto *array = static_cast<ArrowArray *>(nb::borrow<nb::capsule>(value).data("arrow_array"));
+        Exported::Node &node = exported.add(0, 0);
+        --exported.held;
+        node.array = *array;
+        array->release = nullptr;
+        return &node.array;
+    }
+    if (nb::isinstance<nb::tuple>(value)) {
+        const nb::tuple pair = nb::borrow<nb::tuple>(value);
+        const Py_buffer &offsets = exported.view(pair[0]), &data = exported.view(pair[1]);
+        Exported::Node &node = exported.add(offsets.shape[0] - 1, 3);
+        node.buffers[1] = offsets.buf;
+        node.buffers[2] = data.buf;
+        return &node.array;
+    }
+    const Py_buffer &view = exported.view(value);
+    if (view.ndim == 1) {
+        Exported::Node &node = exported.add(view.shape[0], 2);
+        node.buffers[1] = view.buf;
+        return &node.array;
+    }
+    if (view.ndim != 2) throw nb::value_error("expected arrays of one or two dimensions");
+    Exported::Node &node = exported.add(view.shape[0], 1);
+    Exported::Node &items = exported.add(view.shape[0] * view.shape[1], 2);
+    items.buffers[1] = view.buf;
+    node.children[0] = &items.array;
+    node.array.children = node.children;
+    node.array.n_children = 1;
+    return &node.array;
+}
+
+// The address of a batch of the columns, which the caller's thread imports at once. A column is a
+// contiguous array of one dimension, or of two (n, width); a pair of offsets and data; or the
+// capsule of an Arrow array.
+uintptr_t export_columns(const nb::list &values) {
+    static thread_local ArrowArray batch{};
+    Exported::free_retired();
+    if (batch.release != nullptr) batch.release(&batch);  // never imported
+    auto exported = std::make_unique<Exported>();
+    for (const nb::handle value : values) {
+        exported->columns.push_back(export_column(*exported, value));
+        if (exported->columns.back()->length != exported->columns[0]->length) {
+            throw nb::value_error("expected columns of one length");
+        }
+    }
+    batch = ArrowArray{};
+    batch.length = exported->columns.empty() ? 0 : exported->columns[0]->length;
+    batch.n_buffers = 1;
+    batch.buffers = exported->no_validity;
+    batch.n_children = static_cast<int64_t>(exported->columns.size());
+    batch.children = exported->columns.data();
+    exported->own(batch);
+    exported.release();
+    return reinterpret_cast<uintptr_t>(&batch);
+}
+
+}  // namespace
+
+void bind_columns(nb::module_ &module) {
+    const nb::object forged = nb::exception<Forged>(module, "ForgedColumn");
+    module.def("read_columns", &read_columns, nb::arg("schema"), nb::arg("array"));
+    module.def("export_columns", &export_columns, nb::arg("values"));
+}
+
+}  // namespace carls
