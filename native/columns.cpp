@@ -93,13 +93,14 @@ nb::object read_strings(const ArrowArray &array, bool text) {
     return nb::make_tuple(text ? "string" : "bytes", offsets.array, data.array);
 }
 
+template <class T>
 nb::object read_matrix(const ArrowArray &array, size_t width) {
     const ArrowArray &items = *array.children[0];
     refuse_nulls(items);
-    Result<float> result({static_cast<size_t>(array.length), width});
+    Result<T> result({static_cast<size_t>(array.length), width});
     ArrowArray from = items;
     from.offset += array.offset * static_cast<int64_t>(width);
-    copy_elements(result.data, from, sizeof(float), static_cast<size_t>(array.length) * width);
+    copy_elements(result.data, from, sizeof(T), static_cast<size_t>(array.length) * width);
     return result.array;
 }
 
@@ -117,18 +118,23 @@ nb::object read_meta(const ArrowArray &array) {
 
 nb::object read_column(const ArrowSchema &schema, const ArrowArray &array) {
     const std::string format = schema.format;
-    const bool list = format.rfind("+w:", 0) == 0 && std::strcmp(schema.children[0]->format, "f") == 0;
+    const std::string item = format.rfind("+w:", 0) == 0 ? schema.children[0]->format : "";
+    const bool list = item == "f" || item == "e";
     const bool strings = format == "u" || format == "z";
     const bool meta = format == "w:" + std::to_string(sizeof(RowMeta));
     if (!list && !strings && !meta && format != "l") return nb::none();
     refuse_nulls(array);
-    if (list) return read_matrix(array, std::strtoul(format.c_str() + 3, nullptr, 10));
+    if (list) {
+        const size_t width = std::strtoul(format.c_str() + 3, nullptr, 10);
+        return item == "f" ? read_matrix<float>(array, width) : read_matrix<uint16_t>(array, width);
+    }
     if (strings) return read_strings(array, format == "u");
     return meta ? read_meta(array) : read_integers(array);
 }
 
 // For each column of a batch its value: an int64 array of integers; (type, offsets, data) of strings
-// or bytes; a matrix of lists of float of one size; the bytes of row metadata; None for others.
+// or bytes; a matrix of lists of float (or of half floats, as uint16) of one size; the bytes of row
+// metadata; None for others.
 nb::list read_columns(const nb::capsule &schema_capsule, const nb::capsule &array_capsule) {
     const auto *schema = static_cast<const ArrowSchema *>(schema_capsule.data("arrow_schema"));
     const auto *array = static_cast<const ArrowArray *>(array_capsule.data("arrow_array"));

@@ -34,9 +34,8 @@ def keys_of(n: int) -> st.SearchStrategy[Keys]:
 
 
 def floats_of(n: int) -> st.SearchStrategy[np.ndarray]:
-    return st.tuples(st.integers(1, 4), st.integers(0, 2**32 - 1)).map(
-        lambda drawn: np.random.default_rng(drawn[1]).standard_normal((n, drawn[0])).astype(np.float32)
-    )
+    drawn = st.tuples(st.integers(1, 4), st.integers(0, 2**32 - 1), st.sampled_from([np.float32, np.float16]))
+    return drawn.map(lambda d: np.random.default_rng(d[1]).standard_normal((n, d[0])).astype(d[2]))
 
 
 @st.composite

@@ -81,28 +81,30 @@ class KeysColumn(Column):
 
 
 class FloatsColumn(Column):
-    """(n, dim) float32: lists of a fixed size."""
+    """(n, dim) float32 or float16: lists of a fixed size."""
 
-    expected = "fixed_size_list<float>[dim]"
+    expected = "fixed_size_list<float or halffloat>[dim]"
+    _types = {np.dtype(np.float32): pa.float32(), np.dtype(np.float16): pa.float16()}  # noqa: RUF012
 
     def accepts(self, arrow_type: pa.DataType) -> bool:
         return bool(
             pa.types.is_fixed_size_list(arrow_type)
-            and arrow_type.value_type == pa.float32()
+            and arrow_type.value_type in self._types.values()
             and arrow_type.list_size > 0
         )
 
-    def kind(self, value: Floats) -> int:
-        return int(value.shape[1])
+    def kind(self, value: Floats) -> tuple[int, Hashable]:
+        return int(value.shape[1]), value.dtype
 
-    def arrow_type(self, kind: int) -> pa.DataType:
-        return pa.list_(pa.field("item", pa.float32(), nullable=False), kind)
+    def arrow_type(self, kind: tuple[int, Any]) -> pa.DataType:
+        dim, dtype = kind
+        return pa.list_(pa.field("item", self._types[dtype], nullable=False), dim)
 
     def export(self, value: Floats) -> Floats:
-        return np.ascontiguousarray(value, dtype=np.float32)
+        return np.ascontiguousarray(value)
 
-    def read(self, found: Floats) -> Floats:
-        return found
+    def read(self, found: Any) -> Floats:
+        return cast("Floats", found if found.dtype == np.float32 else found.view(np.float16))
 
 
 class FixedColumn(Column):
