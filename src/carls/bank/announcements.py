@@ -67,10 +67,10 @@ class Announcements:
             last = division.get(part)
             if last is not None and (parts, part, client) in self._replaced:
                 raise InvalidRequestError(
-                    f"table {self._table!r}: part {part} of {parts} was announced by {request.producer!r} and then "
-                    f"through another handle by {last.producer!r}, which has replaced the first: expected one "
-                    "announcer at a time. Stop one of them, or let each announce a part of its own with "
-                    "part= and parts=",
+                    f"table {self._table!r}: part {part} of {parts} was announced by {request.producer!r} "
+                    f"and then, through another handle, by {last.producer!r}: expected one announcer at a "
+                    "time, and the first was replaced. Stop one of them, or let each announce a part of its "
+                    "own with part= and parts=",
                     table=self._table,
                 )
             if last is not None and last.client == client and last.step >= request.step:
