@@ -5,7 +5,17 @@ items = bank.embeddings("items", dim=64, optimizer=carls.Adagrad(lr=0.1))
 rows = items.lookup(["a", "b"])
 """
 
-from carls.client import Bank, EmbeddingTable, FeatureRows, FeatureTable, Model, Ragged, Rows, connect
+from carls.client import (
+    Bank,
+    DriftLimit,
+    EmbeddingTable,
+    FeatureRows,
+    FeatureTable,
+    Model,
+    Ragged,
+    Rows,
+    connect,
+)
 from carls.errors import (
     BankError,
     BankRestartedError,
@@ -56,6 +66,7 @@ __all__ = [
     "ClosedError",
     "Constant",
     "DeadlineExceededError",
+    "DriftLimit",
     "EmbeddingSpec",
     "EmbeddingTable",
     "FeatureRows",

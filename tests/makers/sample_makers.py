@@ -58,3 +58,17 @@ class WrongValues(KnowledgeMaker):
 
     def make(self, model, keys):
         return [Write("rows", keys, {"label": [model.step] * len(keys)})]
+
+
+class DiesMidWalk(KnowledgeMaker):
+    """Makes the checkpoint of step 1, and dies in the second batch of the next."""
+
+    def __init__(self):
+        self.batches = 0
+
+    def make(self, model, keys):
+        if model.step > 1:
+            self.batches += 1
+            if self.batches == 2:
+                os._exit(7)
+        return Scale().make(model, keys)

@@ -119,6 +119,7 @@ def test_a_bank_killed_and_restarted_empty_is_filled_again(publish, until, runs)
                 # A restarted trainer begins anew, so that its steps are lower than before.
                 publish(empty, 5, 7.0)
                 expect_rows(empty, until, 7.0, step=5)
+                until(lambda: rows_of(empty).knowledge().step == 5)
                 assert maker.progress.interruptions >= 1
                 maker.stop()  # before its bank, which would have to be waited for
 

@@ -174,8 +174,19 @@ def test_close_is_bounded_though_a_call_never_ends(serve: Any, connect: Any) -> 
     assert not calling.is_alive()
 
 
-def test_a_wait_for_a_model_is_cut_into_pieces(serve: Any, connect: Any) -> None:
-    engine = ScriptedEngine()
-    body = action_body(model="m", newer_than=None, wait_s=1e9)
-    list(connect(serve(engine)).do_action(fl.Action("latest_model", body)))
+def knows_nothing(_: Any) -> m.KnowledgeInfo:
+    return m.KnowledgeInfo(-1, 0, 0, "", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("action", "asked"),
+    [
+        ("latest_model", {"model": "m", "newer_than": None}),
+        ("latest_knowledge", {"table": "t", "at_least": 3}),
+    ],
+)
+def test_long_waits_are_cut_into_pieces(serve: Any, connect: Any, action: str, asked: Any) -> None:
+    engine = ScriptedEngine(LatestKnowledge=knows_nothing)
+    body = action_body(**asked, wait_s=1e9)
+    list(connect(serve(engine)).do_action(fl.Action(action, body)))
     assert engine.seen[-1].wait_s <= 1.0

@@ -146,6 +146,8 @@ ACTION_REQUESTS = {
     m.DescribeTable: st.builds(m.DescribeTable, TEXT),
     m.DropTable: st.builds(m.DropTable, TEXT),
     m.DescribeBank: st.just(m.DescribeBank()),
+    m.Announce: st.builds(m.Announce, TEXT, INT64, INT64, INT64, TEXT, WRITE),
+    m.LatestKnowledge: st.builds(m.LatestKnowledge, TEXT, INT64, NUMBER),
     m.LatestModel: st.builds(m.LatestModel, TEXT, st.none() | INT64, NUMBER),
     m.ListModels: st.just(m.ListModels()),
 }
@@ -157,6 +159,8 @@ ACTION_REPLIES = {
     m.DescribeBank: st.builds(
         m.BankInfo, id=TEXT, version=TEXT, uptime_s=NUMBER, durable=st.booleans(), tables=PRODUCERS
     ),
+    m.Announce: DONE,
+    m.LatestKnowledge: st.builds(m.KnowledgeInfo, INT64, INT64, INT64, TEXT, NUMBER),
     m.LatestModel: MODEL_INFO | st.just(m.NoModel()),
     m.ListModels: st.lists(MODEL_INFO, max_size=3),
 }

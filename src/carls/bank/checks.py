@@ -11,6 +11,8 @@ from carls import _core
 from carls.errors import InvalidRequestError, InvalidValueError
 from carls.messages import AgeBound, Floats
 
+#: Longest wait of one request, in seconds.
+MAX_WAIT_S = 86_400.0
 #: Largest element of a gradient.
 MAX_GRADIENT = 1e15
 
@@ -95,6 +97,13 @@ def least_step(bound: AgeBound) -> int:
             f"max_age_steps={max_age_steps} without at_step: expected at_step=, the reader's own step"
         )
     return max(at_step - max_age_steps, _ANY_STEP)
+
+
+def check_wait(wait_s: float) -> float:
+    """`wait_s` if it is a number of seconds that a request may wait, 0 to a day."""
+    if not 0 <= wait_s <= MAX_WAIT_S:
+        raise InvalidRequestError(f"wait_s={wait_s!r}: expected seconds from 0 to {MAX_WAIT_S:g}")
+    return wait_s
 
 
 def check_producer(name: str) -> str:

@@ -16,6 +16,7 @@ from carls.bank.producers import Producers
 from carls.errors import CarlsError, ClosedError, ProtocolError, SpecMismatchError, UnknownTableError
 from carls.messages import (
     AgeBound,
+    Announce,
     Assign,
     BankInfo,
     DescribeBank,
@@ -30,6 +31,8 @@ from carls.messages import (
     FeaturePage,
     FeatureScan,
     FetchModel,
+    KnowledgeInfo,
+    LatestKnowledge,
     LatestModel,
     ListModels,
     ListTables,
@@ -88,6 +91,8 @@ class Engine:
             DescribeTable: self._describe_table,
             DropTable: self._drop_table,
             DescribeBank: self._describe_bank,
+            Announce: self._announce,
+            LatestKnowledge: self._latest_knowledge,
             PublishModel: self._publish_model,
             LatestModel: self._latest_model,
             FetchModel: self._fetch_model,
@@ -117,6 +122,9 @@ class Engine:
         """Wake all who wait and refuse further requests; closing twice is fine."""
         self._closed = True
         self._models.close()
+        with self._tables_lock:
+            for table in self._tables.values():
+                table.announcements.close()
 
     # --- tables ---
 
@@ -147,8 +155,10 @@ class Engine:
 
     def _drop_table(self, request: DropTable) -> Done:
         with self._tables_lock:
-            if self._tables.pop(request.table, None) is None:
-                raise self._unknown(request.table)
+            table = self._tables.pop(request.table, None)
+        if table is None:
+            raise self._unknown(request.table)
+        table.announcements.close()
         self._ledger.forget_table(request.table)
         return Done()
 
@@ -252,6 +262,21 @@ class Engine:
         return FeaturePage(
             keys, FeatureBatch(columns, meta, self._producers.names(request.known_producers)), cursor
         )
+
+    # --- how new the rows are ---
+
+    def _announce(self, request: Announce) -> Reply:
+        announcements = self._any_table(request.table).announcements
+
+        def apply() -> Done:
+            announcements.add(request, self._clock.ticks())
+            return Done()
+
+        return self._ledger.apply(request.write, request.table, apply)
+
+    def _latest_knowledge(self, request: LatestKnowledge) -> KnowledgeInfo:
+        announcements = self._any_table(request.table).announcements
+        return announcements.latest(request.at_least, request.wait_s, self._clock)
 
     # --- models ---
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import safetensors.numpy
 
+from carls.bank.checks import check_wait
 from carls.bank.clock import TICKS_PER_S, Clock
 from carls.errors import ClosedError, InvalidRequestError, InvalidValueError, RequestTooLargeError
 from carls.messages import FetchModel, ModelInfo, ModelPart, NoModel, PublishModel
@@ -18,8 +19,6 @@ from carls.specs import check_name
 #: Largest checkpoint, and most uploads under way at once.
 MAX_MODEL_BYTES = 8 << 30
 MAX_UPLOADS = 16
-#: Longest wait for a checkpoint, in seconds.
-MAX_WAIT_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,7 @@ class Models:
 
     def latest(self, model: str, newer_than: int | None, wait_s: float) -> ModelInfo | NoModel:
         """The newest checkpoint, if its step is above `newer_than`, waiting up to `wait_s` s for it."""
-        if not 0 <= wait_s <= MAX_WAIT_S:
-            raise InvalidRequestError(f"wait_s={wait_s!r}: expected seconds from 0 to {MAX_WAIT_S:g}")
-        deadline = time.monotonic() + wait_s
+        deadline = time.monotonic() + check_wait(wait_s)
         with self._changed:
             while True:
                 if self._closed:

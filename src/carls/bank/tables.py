@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from carls import _core
+from carls.bank.announcements import Announcements
 from carls.errors import InvalidKeyError, InvalidRequestError, RequestTooLargeError, TableFullError
 from carls.keys import Keys
 from carls.messages import ROW_META, Bools, Meta
@@ -36,6 +37,7 @@ class Table(Generic[S, C]):
     def __init__(self, name: str, spec: S) -> None:
         self.name = name
         self.spec: S = spec
+        self.announcements = Announcements(name)
         self._rows: C | None = None
         self._lock = threading.Lock()
         if spec.keys is not None:

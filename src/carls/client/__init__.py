@@ -1,6 +1,7 @@
 """Banks and tables, as trainers and makers use them."""
 
 from carls.client.bank import Bank, connect
+from carls.client.drift import DriftLimit
 from carls.client.embeddings import EmbeddingTable
 from carls.client.features import FeatureTable
 from carls.client.models import Models
@@ -8,6 +9,7 @@ from carls.client.results import FeatureRows, Model, Ragged, Rows
 
 __all__ = [
     "Bank",
+    "DriftLimit",
     "EmbeddingTable",
     "FeatureRows",
     "FeatureTable",

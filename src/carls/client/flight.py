@@ -100,8 +100,8 @@ class FlightTransport:
     def call(self, request: Request, timeout_s: float) -> Reply:
         """The bank's reply to a request.
 
-        A server waits for a `LatestModel` a second at most, whatever its `wait_s`, and then answers
-        `NoModel`: whoever wants to wait longer asks again.
+        A server lets a `LatestModel` or a `LatestKnowledge` wait a second at most, whatever its `wait_s`,
+        and then answers what there is: whoever wants to wait longer asks again.
 
         Raises:
             ForkedError: the transport was made in another process.

@@ -11,12 +11,24 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
 
-from carls.client.arguments import seconds
+from carls.client.arguments import integer, seconds
 from carls.client.split import split
 from carls.client.writer import Build, Writer
 from carls.errors import BankRestartedError, ClientForgottenError, ClosedError, UnknownTableError
 from carls.keys import Keys
-from carls.messages import Bools, DescribeTable, Erase, Erased, OpenTable, Reply, Request, TableInfo
+from carls.messages import (
+    Announce,
+    Bools,
+    DescribeTable,
+    Erase,
+    Erased,
+    KnowledgeInfo,
+    LatestKnowledge,
+    OpenTable,
+    Reply,
+    Request,
+    TableInfo,
+)
 from carls.specs import TableSpec, spec_from_json
 
 if TYPE_CHECKING:
@@ -24,6 +36,9 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=TableSpec)
 R = TypeVar("R")
+
+#: Longest wait of one request for knowledge, in seconds; longer ones are several.
+_POLL_S = 1.0
 
 
 class TableHandle(Generic[S]):
@@ -67,6 +82,50 @@ class TableHandle(Generic[S]):
             reply = self._write(partial(Erase, self.name, batch[rows]), timeout_s)
             found.append(cast("Erased", reply).found)
         return np.concatenate(found)
+
+    def announce(self, step: int, part: int = 0, parts: int = 1, timeout_s: float | None = None) -> None:
+        """Say that the table's rows, as far as they are made, come from checkpoints of `step` or later.
+
+        Flushes first: where an earlier write of this handle has failed, nothing is announced. A
+        `MakerRunner` announces by itself; this is for loops that write with `assign`. A step
+        that is not above this handle's last one is ignored. The first announcement of another
+        handle replaces this one's, whatever its step, and this one is refused from then on.
+
+        Args:
+            step: >= 0.
+            part: of the table's rows, which these are, from 0; makers that share a table announce
+                a part each, and the table is as new as its oldest part.
+            parts: in how many parts they share it.
+            timeout_s: deadline; default the bank's.
+
+        Raises:
+            InvalidRequestError: arguments that cannot be, or another handle has taken the part over.
+        """
+        integer("step", step, 0), integer("parts", parts, 1), integer("part", part, 0, parts - 1)
+        deadline = time.monotonic() + self._timeout(timeout_s)
+        self.flush(timeout_s)
+        build = partial(Announce, self.name, int(part), int(parts), int(step), self.bank.producer)
+        self._write(build, max(deadline - time.monotonic(), 0.001))
+
+    def knowledge(
+        self, at_least: int = -1, wait_s: float = 0.0, timeout_s: float | None = None
+    ) -> KnowledgeInfo:
+        """How new the table's rows are, by what was announced: `.step`, `.part`, `.producer`, `.age`.
+
+        Args:
+            at_least: the step to wait for; whether it came, `.step` says.
+            wait_s: how long to wait for it, in seconds.
+            timeout_s: deadline for each request beyond the wait; default the bank's.
+        """
+        least = integer("at_least", at_least, -1)
+        deadline = time.monotonic() + seconds("wait_s", wait_s, zero=True)
+        timeout = self._timeout(timeout_s)
+        while True:
+            self._check()
+            wait = min(max(deadline - time.monotonic(), 0.0), _POLL_S)
+            info = cast("KnowledgeInfo", self._send(LatestKnowledge(self.name, least, wait), timeout + wait))
+            if info.step >= least or time.monotonic() >= deadline:
+                return info
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until every write so far has been applied; raises what went wrong in the background."""

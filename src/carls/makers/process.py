@@ -49,6 +49,8 @@ class MakerProcess:
         keys: Any,
         schedule: Schedule | str = "all",
         batch_size: int = 1024,
+        part: int = 0,
+        parts: int = 1,
         start_timeout_s: float = 60.0,
     ) -> None:
         settings: dict[str, Any] = {
@@ -56,6 +58,8 @@ class MakerProcess:
             "keys": Keys.of(keys),
             "schedule": Schedule.of(schedule),
             "batch_size": batch_size,
+            "part": part,
+            "parts": parts,
         }
         MakerRunner(url, maker, **settings)  # checks the arguments here, where they were given
         context = multiprocessing.get_context("spawn")

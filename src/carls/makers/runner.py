@@ -48,6 +48,10 @@ class MakerRunner:
     starts over from the newest checkpoint. Any other exception, such as one of the maker's own
     code, stops the runner and is raised, once, at its owner's next call.
 
+    When all keys have been made from a checkpoint's step or later, which with a partial schedule is
+    the step of the oldest, the runner announces that step for the tables it wrote to: trainers
+    with a `carls.DriftLimit` wait for it.
+
     Run it in this thread with `run()`, or in one of its own with `start()` and `stop()` or as a
     context manager. `MakerProcess` runs it in a process of its own.
 
@@ -58,6 +62,9 @@ class MakerRunner:
         keys: what it walks, as for `carls.Keys.of`.
         schedule: a `Schedule` or its name: "all", "stalest".
         batch_size: keys given to the maker at a time.
+        part: which part of its tables' rows this maker makes, from 0. Makers that share a table
+            each get a part of their own; one that replaces another gets the same part.
+        parts: in how many parts they share it.
 
     Raises:
         InvalidRequestError: an argument that cannot be.
@@ -72,9 +79,13 @@ class MakerRunner:
         keys: Any,
         schedule: Schedule | str = "all",
         batch_size: int = 1024,
+        part: int = 0,
+        parts: int = 1,
     ) -> None:
         if batch_size < 1:
             raise InvalidRequestError(f"batch_size={batch_size!r}: expected an integer >= 1")
+        if not 0 <= part < parts:
+            raise InvalidRequestError(f"part={part!r}, parts={parts!r}: expected 0 <= part < parts")
         if bank == "memory://":
             raise InvalidRequestError("bank 'memory://' is private to each connection: give the Bank itself")
         self._source = bank
@@ -83,8 +94,10 @@ class MakerRunner:
         self._keys = Keys.of(keys)
         self._schedule = Schedule.of(schedule)
         self._batch_size = batch_size
+        self._part, self._parts = part, parts
         self._progress = Progress()
         self._made = np.full(len(self._keys), -1, np.int64)
+        self._announced: dict[str, int] = {}
         self._tables: dict[str, EmbeddingTable | FeatureTable] = {}
         self._stopping = threading.Event()
         self._deadline: float | None = None
@@ -185,6 +198,7 @@ class MakerRunner:
 
     def _interrupted(self, error: Exception, backoff: Backoff) -> None:
         self._made[:] = -1
+        self._announced.clear()
         self._progress = replace(
             self._progress, interruptions=self._progress.interruptions + 1, last_error=str(error)
         )
@@ -211,11 +225,20 @@ class MakerRunner:
             for write in self._maker.make(model, self._keys.take(chosen)):
                 written += self._write(bank, write, model.step)
             self._made[chosen] = model.step
+        self._announce()
         self._progress = replace(
             self._progress,
             passes=self._progress.passes + 1,
             rows_per_s=written / max(time.monotonic() - began, 1e-9),
         )
+
+    def _announce(self) -> None:
+        """Announce the step of the oldest key, to each table that does not know it yet."""
+        oldest = int(self._made.min())
+        for name, table in self._tables.items():
+            if oldest > self._announced.get(name, -1):
+                table.announce(oldest, self._part, self._parts)
+                self._announced[name] = oldest
 
     def _write(self, bank: Bank, write: Write, step: int) -> int:
         keys = Keys.of(write.keys)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from carls.errors import BankRestartedError, ProtocolError, RequestTooLargeError, UnavailableError
-from carls.messages import DescribeBank, LatestModel, Reply, Request
+from carls.messages import DescribeBank, LatestKnowledge, LatestModel, Reply, Request
 from carls.service.handlers import answers_errors
 from carls.service.limits import ServiceLimits
 from carls.service.turnstile import Turnstile
@@ -20,8 +20,8 @@ from carls.wire.streamed import Streamed
 
 _log = logging.getLogger("carls.service")
 
-#: Longest wait for a checkpoint in one action, in seconds; a client that waits longer asks again.
-#: It bounds how long a client that went away, or a stopping server, is waited for.
+#: Longest wait for a checkpoint or for knowledge in one action, in seconds; a client that waits
+#: longer asks again. It bounds how long a client that went away, or a stopping server, is waited for.
 MAX_WAIT_S = 1.0
 
 
@@ -126,7 +126,7 @@ class FlightService(fl.FlightServerBase):  # type: ignore[misc]
             request, bank = found.decode_request(action.body.to_pybytes())
             if not isinstance(request, DescribeBank):
                 self._check_bank(bank)
-            if isinstance(request, LatestModel):
+            if isinstance(request, LatestModel | LatestKnowledge):
                 # In this order NaN stays NaN, which the engine refuses.
                 request = request._replace(wait_s=min(request.wait_s, MAX_WAIT_S))
             return iter([found.encode_reply(self._engine.handle(request))])

@@ -10,11 +10,14 @@ from typing import Any
 
 from carls.errors import ProtocolError
 from carls.messages import (
+    Announce,
     BankInfo,
     DescribeBank,
     DescribeTable,
     Done,
     DropTable,
+    KnowledgeInfo,
+    LatestKnowledge,
     LatestModel,
     ListModels,
     ListTables,
@@ -26,7 +29,7 @@ from carls.messages import (
     TableInfo,
 )
 from carls.wire import facts
-from carls.wire.facts import Parser, boolean, integer, mapping, maybe_integer, number, text, texts
+from carls.wire.facts import Parser, boolean, integer, mapping, maybe_integer, number, text, texts, write_id
 from carls.wire.frames import PROTOCOL, check_protocol
 
 
@@ -100,6 +103,7 @@ _MODEL = {
     "parts": integer,
     "digest": text,
 }
+_KNOWLEDGE = {"step": integer, "part": integer, "parts": integer, "producer": text, "age": number}
 _BANK = {"id": text, "version": text, "uptime_s": number, "durable": boolean, "tables": texts}
 
 
@@ -109,6 +113,10 @@ def _table(value: Any) -> TableInfo:
 
 def _model(value: Any) -> ModelInfo:
     return ModelInfo(**facts.parse(_MODEL, mapping("reply", value)))
+
+
+def _knowledge(value: Any) -> KnowledgeInfo:
+    return KnowledgeInfo(**facts.parse(_KNOWLEDGE, mapping("reply", value)))
 
 
 def _bank(value: Any) -> BankInfo:
@@ -140,6 +148,18 @@ ALL = (
     Action("describe_table", DescribeTable, _NAMED, _table),
     Action("drop_table", DropTable, _NAMED, _done),
     Action("describe_bank", DescribeBank, {}, _bank),
+    Action(
+        "announce",
+        Announce,
+        {**_NAMED, "part": integer, "parts": integer, "step": integer, "producer": text, "write": write_id},
+        _done,
+    ),
+    Action(
+        "latest_knowledge",
+        LatestKnowledge,
+        {**_NAMED, "at_least": integer, "wait_s": number},
+        _knowledge,
+    ),
     Action(
         "latest_model",
         LatestModel,

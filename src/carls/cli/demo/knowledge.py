@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -12,14 +11,11 @@ import torch
 
 from carls.cli.demo.problem import Problem
 from carls.cli.demo.recipe import Recipe
-from carls.client import Bank, Ragged
-from carls.errors import DeadlineExceededError
+from carls.client import Bank, DriftLimit, Ragged
 from carls.torch import GraphRegularizer
 
 #: Longest wait for a maker to answer a checkpoint, in seconds.
 MAKER_S = 30.0
-#: Pause between two looks whether it has, in seconds.
-_LOOK_S = 0.002
 
 Vertices = npt.NDArray[np.int64]
 
@@ -75,33 +71,16 @@ class BankKnowledge(Knowledge):
         super().__init__(bank, table, problem, recipe)
         self._models = bank.models
         self._model_name = model_name
-        self._recipe = recipe
-        self._keys = problem.keys
+        self._publish_steps = recipe.publish_steps
+        self._limit = DriftLimit(self._rows, recipe.drift_steps, timeout_s=MAKER_S)
 
     def before_step(self, model: torch.nn.Module, step: int, now: Vertices, following: Vertices) -> None:
-        if step % self._recipe.publish_steps == 0:
+        if step % self._publish_steps == 0:
             self._models.publish(self._model_name, model.state_dict(), step=step)
-            self._await_maker(max(0, step - self._recipe.drift_steps))
+            self.waited_s += self._limit.wait(step)
         if step == 0:
             self.regularizer.prefetch(self._near(now), step=step)
         self.regularizer.prefetch(self._near(following), step=step + 1)
-
-    def _await_maker(self, step: int) -> None:
-        """Wait until all rows come from the checkpoint of `step` or a later one."""
-        began = time.monotonic()
-        while not self._all_made_from(step):
-            if time.monotonic() - began > MAKER_S:
-                raise DeadlineExceededError(
-                    f"no maker has answered the checkpoint of step {step} of model {self._model_name!r} "
-                    f"within {MAKER_S:g} s",
-                    table=self._rows.name,
-                )
-            time.sleep(_LOOK_S)
-        self.waited_s += time.monotonic() - began
-
-    def _all_made_from(self, step: int) -> bool:
-        rows = self._rows.lookup(self._keys, create=False)
-        return bool((rows.found & (rows.step >= step)).all())
 
 
 class OwnKnowledge(Knowledge):

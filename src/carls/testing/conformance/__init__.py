@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from carls.testing.conformance.asynchrony import Asynchrony
 from carls.testing.conformance.bad_input import BadInput
+from carls.testing.conformance.drift import DriftLimits
 from carls.testing.conformance.features import Features
 from carls.testing.conformance.keys import KeyTypes
 from carls.testing.conformance.models import ModelCheckpoints
@@ -11,7 +12,7 @@ from carls.testing.conformance.rows import Rows
 from carls.testing.conformance.tables import Tables
 
 
-class BankConformance(Tables, Rows, KeyTypes, BadInput, Asynchrony, Features, ModelCheckpoints):
+class BankConformance(Tables, Rows, KeyTypes, BadInput, Asynchrony, Features, ModelCheckpoints, DriftLimits):
     """Subclass it with a fixture `bank` that gives an empty bank; see `carls.testing`."""
 
 
