@@ -8,10 +8,11 @@ from carls.testing.conformance.features import Features
 from carls.testing.conformance.keys import KeyTypes
 from carls.testing.conformance.models import ModelCheckpoints
 from carls.testing.conformance.rows import Rows
+from carls.testing.conformance.statistics import Statistics
 from carls.testing.conformance.tables import Tables
 
 
-class BankConformance(Tables, Rows, KeyTypes, BadInput, Asynchrony, Features, ModelCheckpoints):
+class BankConformance(Tables, Rows, KeyTypes, BadInput, Asynchrony, Features, ModelCheckpoints, Statistics):
     """Subclass it with a fixture `bank` that gives an empty bank; see `carls.testing`."""
 
 
