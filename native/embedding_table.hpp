@@ -13,6 +13,11 @@
 
 namespace carls {
 
+// What a push did: rows written, and how many of them had their gradient clipped by the optimizer.
+struct Pushed {
+    uint64_t rows = 0, clipped = 0;
+};
+
 class EmbeddingTable {
 public:
     EmbeddingTable(uint32_t dim, const Initializer &initializer, const Optimizer &optimizer)
@@ -89,11 +94,12 @@ public:
 
     // Applies gradients (n, dim); those of equal keys are summed first, in the batch's order.
     template <class Keys>
-    void push(const Keys &keys, size_t n, const float *gradients, const Stamp &stamp) {
+    Pushed push(const Keys &keys, size_t n, const float *gradients, const Stamp &stamp) {
         struct Total {
             const float *gradient;  // of the first position
             float *sum;             // of all positions, where there are several
         };
+        Pushed pushed;
         std::vector<Total> totals;
         std::vector<std::vector<float>> sums;
         write(keys, n, stamp.now, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows) {
@@ -124,7 +130,9 @@ public:
                 optimizer_.apply(value(row), state(row), total.sum != nullptr ? total.sum : total.gradient, dim_);
                 stamp.put_on(row);
             }
+            pushed.rows += totals.size();
         });
+        return pushed;
     }
 
     template <class Keys>

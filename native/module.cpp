@@ -13,6 +13,7 @@
 #include "embedding_table.hpp"
 #include "encode.hpp"
 #include "feature_table.hpp"
+#include "reader.hpp"
 
 namespace nb = nanobind;
 using namespace carls;
@@ -192,6 +193,20 @@ nb::tuple output_of(const Column &column, ColumnOutput &&output) {
     return nb::make_tuple(to_numpy(std::move(output.values)), offsets, ends);
 }
 
+nb::dict dict_of(const ReaderCounts &counts) {
+    nb::dict result;
+    result["lookups"] = counts.lookups;
+    result["looked_up"] = counts.keys;
+    result["created"] = counts.created;
+    result["missed"] = counts.missed;
+    result["stale"] = counts.stale;
+    result["ahead"] = counts.ahead;
+    result["unsaid"] = counts.unsaid;
+    result["steps"] = std::vector<uint64_t>(counts.steps.begin(), counts.steps.end());
+    result["milliseconds"] = std::vector<uint64_t>(counts.milliseconds.begin(), counts.milliseconds.end());
+    return result;
+}
+
 template <class Table>
 void bind_common(nb::class_<Table> &table) {
     table
@@ -228,6 +243,10 @@ NB_MODULE(_core, m) {
         nb::arg("array"), nb::arg("limit"));
     m.def("normal_quantile", &normal_quantile, nb::arg("p"));
 
+    nb::class_<Reader>(m, "Reader").def(nb::init<>()).def("counts", [](const Reader &self) {
+        return dict_of(self.counts());
+    });
+
     nb::class_<Embeddings> embeddings(m, "EmbeddingTable");
     embeddings
         .def(
@@ -239,24 +258,29 @@ NB_MODULE(_core, m) {
             },
             nb::arg("integers"), nb::arg("dim"), nb::arg("seed"), nb::arg("initializer"), nb::arg("a"), nb::arg("b"),
             nb::arg("optimizer"), nb::arg("lr"), nb::arg("eps"), nb::arg("initial_accumulator"))
-        .def("lookup",
-             [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
-                std::optional<Bytes> data, bool create, int64_t min_step, double max_age, uint64_t now,
-                const MutableMatrix &values, const MutableBytes &meta) {
-                 const KeyBatch keys(integers, offsets, data);
-                 self.check(keys);
-                 const size_t n = keys.size();
-                 require(values.shape(0) == n && values.shape(1) == self.table.dim(), "expected values (n, dim)");
-                 RowMeta *to = meta_of(meta, n);
-                 const AgeBound bound{min_step, max_age};
-                 keys.run([&](const auto &k) {
-                     if (create) {
-                         self.table.lookup_or_create(k, n, bound, now, values.data(), to);
-                     } else {
-                         self.table.lookup(k, n, bound, now, values.data(), to);
-                     }
-                 });
-             })
+        .def(
+            "lookup",
+            [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
+               std::optional<Bytes> data, bool create, int64_t min_step, double max_age, uint64_t now,
+               const MutableMatrix &values, const MutableBytes &meta, Reader *reader, std::optional<int64_t> at_step) {
+                const KeyBatch keys(integers, offsets, data);
+                self.check(keys);
+                const size_t n = keys.size();
+                require(values.shape(0) == n && values.shape(1) == self.table.dim(), "expected values (n, dim)");
+                RowMeta *to = meta_of(meta, n);
+                const AgeBound bound{min_step, max_age};
+                keys.run([&](const auto &k) {
+                    if (create) {
+                        self.table.lookup_or_create(k, n, bound, now, values.data(), to);
+                    } else {
+                        self.table.lookup(k, n, bound, now, values.data(), to);
+                    }
+                    if (reader != nullptr) reader->count(to, n, at_step);
+                });
+            },
+            nb::arg("integers").none(), nb::arg("offsets").none(), nb::arg("data").none(), nb::arg("create"),
+            nb::arg("min_step"), nb::arg("max_age"), nb::arg("now"), nb::arg("values"), nb::arg("meta"),
+            nb::arg("reader") = nb::none(), nb::arg("at_step") = nb::none())
         .def("assign",
              [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
                 std::optional<Bytes> data, const Matrix &values, int64_t step, uint16_t producer, uint64_t now) {
@@ -275,9 +299,10 @@ NB_MODULE(_core, m) {
                  self.check(keys);
                  require(gradients.shape(0) == keys.size() && gradients.shape(1) == self.table.dim(),
                          "expected gradients (n, dim)");
-                 keys.run([&](const auto &k) {
-                     self.table.push(k, keys.size(), gradients.data(), Stamp{step, producer, now});
+                 const Pushed pushed = keys.run([&](const auto &k) {
+                     return self.table.push(k, keys.size(), gradients.data(), Stamp{step, producer, now});
                  });
+                 return nb::make_tuple(pushed.rows, pushed.clipped);
              });
     bind_common(embeddings);
 
@@ -309,20 +334,28 @@ NB_MODULE(_core, m) {
                      self.table.assign(k, keys.size(), inputs, Stamp{step, producer, now});
                  });
              })
-        .def("lookup", [](Features &self, std::optional<Vector<int64_t>> integers,
-                          std::optional<Positions> offsets, std::optional<Bytes> data, int64_t min_step,
-                          double max_age, uint64_t now, const MutableBytes &meta) {
-            const KeyBatch keys(integers, offsets, data);
-            self.check(keys);
-            RowMeta *to = meta_of(meta, keys.size());
-            std::vector<ColumnOutput> outputs = keys.run([&](const auto &k) {
-                return self.table.lookup(k, keys.size(), AgeBound{min_step, max_age}, now, to);
-            });
-            nb::list result;
-            for (size_t c = 0; c < outputs.size(); ++c) {
-                result.append(output_of(self.table.columns()[c], std::move(outputs[c])));
-            }
-            return result;
-        });
+        .def(
+            "lookup",
+            [](Features &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
+               std::optional<Bytes> data, int64_t min_step, double max_age, uint64_t now, const MutableBytes &meta,
+               Reader *reader, std::optional<int64_t> at_step) {
+                const KeyBatch keys(integers, offsets, data);
+                self.check(keys);
+                const size_t n = keys.size();
+                RowMeta *to = meta_of(meta, n);
+                std::vector<ColumnOutput> outputs = keys.run([&](const auto &k) {
+                    std::vector<ColumnOutput> found = self.table.lookup(k, n, AgeBound{min_step, max_age}, now, to);
+                    if (reader != nullptr) reader->count(to, n, at_step);
+                    return found;
+                });
+                nb::list result;
+                for (size_t c = 0; c < outputs.size(); ++c) {
+                    result.append(output_of(self.table.columns()[c], std::move(outputs[c])));
+                }
+                return result;
+            },
+            nb::arg("integers").none(), nb::arg("offsets").none(), nb::arg("data").none(), nb::arg("min_step"),
+            nb::arg("max_age"), nb::arg("now"), nb::arg("meta"), nb::arg("reader") = nb::none(),
+            nb::arg("at_step") = nb::none());
     bind_common(features);
 }

@@ -16,7 +16,7 @@ from carls.errors import CarlsError
 from carls.keys import Keys
 
 KEYS = Keys.of(["a", "b"])
-LOOKUP = m.Lookup("t", KEYS, True, m.AgeBound(None, None, None), 0)
+LOOKUP = m.Lookup("t", KEYS, True, m.AgeBound(None, None, None), 0, "me")
 WRITE = m.WriteId("c" * 32, 1, True)
 ASSIGN = m.Assign("t", KEYS, np.ones((2, 3), np.float32), 7, "me", WRITE)
 

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 LAYERS = [
     {"_core", "version"},
     {"errors"},
-    {"specs", "keys"},
+    {"specs", "keys", "statistics"},
     {"messages"},
     {"wire", "bank"},
     {"service"},

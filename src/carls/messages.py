@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from carls.keys import Keys
+from carls.statistics import TableStatistics
 
 #: What is told about each row, 32 bytes: how often written, how often looked up for training,
 #: the producer's step (-1: never said), seconds since the last write by the bank's clock, the
@@ -95,6 +96,16 @@ class DescribeBank(NamedTuple):
     """Reply: `BankInfo`."""
 
 
+class FetchStatistics(NamedTuple):
+    """What happened to the table. Reply: `TableStatistics`."""
+
+    table: str
+
+
+class FetchStatus(NamedTuple):
+    """What is in the bank and what happened to it. Reply: `BankStatus`."""
+
+
 @dataclass(frozen=True)
 class TableInfo:
     """A table as its bank sees it: `nbytes` is memory taken by rows, keys and index."""
@@ -126,13 +137,15 @@ class Done(NamedTuple):
 
 class Lookup(NamedTuple):
     """Read rows of an embedding table. With `create`, unknown keys get rows and each look-up
-    counts. `known_producers`: how many producer names the reader has. Reply: `RowBatch`."""
+    counts. `known_producers`: how many producer names the reader has. `reader`: the name under
+    which the bank counts what the reader read. Reply: `RowBatch`."""
 
     table: str
     keys: Keys
     create: bool
     bound: AgeBound
     known_producers: int
+    reader: str
 
 
 class RowBatch(NamedTuple):
@@ -210,6 +223,7 @@ class FeatureLookup(NamedTuple):
     keys: Keys
     bound: AgeBound
     known_producers: int
+    reader: str
 
 
 class FeatureBatch(NamedTuple):
@@ -344,6 +358,24 @@ class ModelInfo:
     digest: str
 
 
+@dataclass(frozen=True)
+class BankStatus:
+    """A bank and all that is in it: `tables` and the newest checkpoint of each of `models`, by
+    name; the rest as in `BankInfo`."""
+
+    id: str
+    version: str
+    uptime_s: float
+    durable: bool
+    tables: tuple[TableStatistics, ...]
+    models: tuple[ModelInfo, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The status as JSON-able facts."""
+        tables = [table.to_json() for table in self.tables]
+        return vars(self) | {"tables": tables, "models": [dict(vars(model)) for model in self.models]}
+
+
 class NoModel(NamedTuple):
     """There is no checkpoint that is new enough."""
 
@@ -360,6 +392,8 @@ Request: TypeAlias = (
     | DescribeTable
     | DropTable
     | DescribeBank
+    | FetchStatistics
+    | FetchStatus
     | Lookup
     | Assign
     | PushGradients
@@ -379,6 +413,8 @@ Reply: TypeAlias = (
     TableInfo
     | list[TableInfo]
     | BankInfo
+    | TableStatistics
+    | BankStatus
     | Done
     | RowBatch
     | Erased

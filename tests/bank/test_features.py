@@ -45,7 +45,7 @@ class Raw:
         self.engine.handle(FeatureAssign("t", carls.Keys.of(keys), columns, -1, "p", write))
 
     def lookup(self, keys: Any) -> Any:
-        return self.engine.handle(FeatureLookup("t", carls.Keys.of(keys), AgeBound(), 0))
+        return self.engine.handle(FeatureLookup("t", carls.Keys.of(keys), AgeBound(), 0, "me"))
 
 
 def row(a: Any = (), b: Any = (), c: str = "", d: int = 0) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def test_an_embedding_lookup_of_too_many_bytes_is_refused_with_both_numbers() ->
     engine.handle(OpenTable("t", EmbeddingSpec(dim=4096).to_json()))
     keys = carls.Keys.of(np.zeros(70_000, np.int64))
     with pytest.raises(carls.RequestTooLargeError, match=rf"{70_000 * (4 * 4096 + 32)}.*{1 << 30}"):
-        engine.handle(Lookup("t", keys, True, AgeBound(), 0))
+        engine.handle(Lookup("t", keys, True, AgeBound(), 0, "me"))
     assert len(engine._tables["t"]) == 0
 
 
@@ -137,7 +137,7 @@ def test_pages_of_long_keys_are_short() -> None:
 def test_pages_of_wide_rows_are_short() -> None:
     engine = Engine()
     engine.handle(OpenTable("t", EmbeddingSpec(dim=4096).to_json()))
-    engine.handle(Lookup("t", carls.Keys.of(np.arange(4200)), True, AgeBound(), 0))
+    engine.handle(Lookup("t", carls.Keys.of(np.arange(4200)), True, AgeBound(), 0, "me"))
     page: Any = engine.handle(Scan("t", 0, 65_536, 0))
     assert len(page.keys) == 64 * MIB // (4 * 4096 + 32)
     rest: Any = engine.handle(Scan("t", page.cursor, 65_536, 0))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from carls import messages as m
 from carls.keys import Keys
+from carls.statistics import Counters, Histogram, ProducerStatistics, ReaderStatistics, TableStatistics
 from carls.wire.actions import ACTIONS
 from carls.wire.frames import Frame
 from carls.wire.streamed import STREAMED
@@ -78,13 +79,21 @@ row_write = {"table": TEXT, "keys": keys_of, "step": INT64, "producer": TEXT, "w
 walk = {"table": TEXT, "cursor": INT64, "limit": INT64, "known_producers": INT64}
 REQUESTS = {
     m.Lookup: sized(
-        m.Lookup, table=TEXT, keys=keys_of, create=st.booleans(), bound=BOUND, known_producers=INT64
+        m.Lookup,
+        table=TEXT,
+        keys=keys_of,
+        create=st.booleans(),
+        bound=BOUND,
+        known_producers=INT64,
+        reader=TEXT,
     ),
     m.Assign: sized(m.Assign, values=floats_of, **row_write),
     m.PushGradients: sized(m.PushGradients, gradients=floats_of, **row_write),
     m.Erase: sized(m.Erase, table=TEXT, keys=keys_of, write=WRITE),
     m.Scan: st.builds(m.Scan, **walk),
-    m.FeatureLookup: sized(m.FeatureLookup, table=TEXT, keys=keys_of, bound=BOUND, known_producers=INT64),
+    m.FeatureLookup: sized(
+        m.FeatureLookup, table=TEXT, keys=keys_of, bound=BOUND, known_producers=INT64, reader=TEXT
+    ),
     m.FeatureAssign: sized(m.FeatureAssign, columns=columns_of, **row_write),
     m.FeatureScan: st.builds(m.FeatureScan, **walk),
     m.PublishModel: st.builds(
@@ -140,6 +149,28 @@ MODEL_INFO = st.builds(
     parts=INT64,
     digest=TEXT,
 )
+COUNT = st.integers(0, 2**64)
+HISTOGRAM = {
+    "steps": st.builds(Histogram, st.just(1), st.lists(COUNT, max_size=64)),
+    "seconds": st.builds(Histogram, st.just(0.001), st.lists(COUNT, max_size=64)),
+}
+READER = dict.fromkeys(("lookups", "looked_up", "created", "missed", "stale", "ahead", "unsaid"), COUNT)
+STATISTICS = st.builds(
+    TableStatistics,
+    name=TEXT,
+    kind=TEXT,
+    keys=st.none() | TEXT,
+    rows=COUNT,
+    nbytes=COUNT,
+    counters=st.builds(Counters, *[COUNT] * 11),
+    producers=st.lists(
+        st.builds(
+            ProducerStatistics, name=TEXT, written=COUNT, step=st.integers(-1, 2**63), age=st.floats(0, 1e9)
+        ),
+        max_size=2,
+    ).map(tuple),
+    readers=st.lists(st.builds(ReaderStatistics, name=TEXT, **READER, **HISTOGRAM), max_size=2).map(tuple),
+)
 ACTION_REQUESTS = {
     m.OpenTable: st.builds(m.OpenTable, TEXT, SPEC),
     m.ListTables: st.just(m.ListTables()),
@@ -148,6 +179,8 @@ ACTION_REQUESTS = {
     m.DescribeBank: st.just(m.DescribeBank()),
     m.Announce: st.builds(m.Announce, TEXT, INT64, INT64, INT64, TEXT, WRITE),
     m.LatestKnowledge: st.builds(m.LatestKnowledge, TEXT, INT64, NUMBER),
+    m.FetchStatistics: st.builds(m.FetchStatistics, TEXT),
+    m.FetchStatus: st.just(m.FetchStatus()),
     m.LatestModel: st.builds(m.LatestModel, TEXT, st.none() | INT64, NUMBER),
     m.ListModels: st.just(m.ListModels()),
 }
@@ -161,6 +194,16 @@ ACTION_REPLIES = {
     ),
     m.Announce: DONE,
     m.LatestKnowledge: st.builds(m.KnowledgeInfo, INT64, INT64, INT64, TEXT, NUMBER),
+    m.FetchStatistics: STATISTICS,
+    m.FetchStatus: st.builds(
+        m.BankStatus,
+        id=TEXT,
+        version=TEXT,
+        uptime_s=NUMBER,
+        durable=st.booleans(),
+        tables=st.lists(STATISTICS, max_size=2).map(tuple),
+        models=st.lists(MODEL_INFO, max_size=2).map(tuple),
+    ),
     m.LatestModel: MODEL_INFO | st.just(m.NoModel()),
     m.ListModels: st.lists(MODEL_INFO, max_size=3),
 }

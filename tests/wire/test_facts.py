@@ -8,10 +8,19 @@ from typing import Any
 import pytest
 
 from carls.errors import ProtocolError
-from carls.messages import DescribeBank, LatestModel, ListTables, OpenTable
+from carls.messages import (
+    DescribeBank,
+    FetchStatistics,
+    FetchStatus,
+    LatestModel,
+    ListTables,
+    OpenTable,
+)
 from carls.wire import facts
 from carls.wire.actions import ACTIONS
 from carls.wire.frames import Command
+
+_STATUS = b'{"reply":{"id":"","version":"","uptime_s":0,"durable":false,"tables":[1],"models":[]}}'
 
 
 @pytest.mark.parametrize("raw", [None, b"", b"{", b"[]", b"3", b"\xff\xfe", b"null", b"[" * 100_000])
@@ -82,6 +91,13 @@ def test_a_command_survives() -> None:
         (DescribeBank, b'{"reply":null}'),
         (LatestModel, b'{"reply":[]}'),
         (LatestModel, b"pong"),
+        (FetchStatistics, b'{"reply":{"name":"t"}}'),
+        (FetchStatistics, b'{"reply":[]}'),
+        (FetchStatus, b'{"reply":{"tables":[]}}'),
+        (
+            FetchStatus,
+            b'{"reply":{"id":"","version":"","uptime_s":0,"durable":false,"tables":3,"models":[]}}',
+        ),
     ],
 )
 def test_a_forged_reply_is_refused(message: Any, raw: bytes) -> None:

@@ -26,13 +26,13 @@ NAMED = Keys.of(["key", "other"])
 NUMBERED = Keys.of([5, 6])
 ONES = np.ones((2, 3), np.float32)
 REQUESTS = [
-    m.Lookup("t", NAMED, True, BOUND, 0),
-    m.Lookup("t", NUMBERED, True, BOUND, 0),
+    m.Lookup("t", NAMED, True, BOUND, 0, "me"),
+    m.Lookup("t", NUMBERED, True, BOUND, 0, "me"),
     m.Assign("t", NAMED, ONES, 1, "me", WRITE),
     m.PushGradients("t", NUMBERED, ONES, 1, "me", WRITE),
     m.Erase("t", NAMED, WRITE),
     m.Scan("t", 0, 5, 0),
-    m.FeatureLookup("t", NAMED, BOUND, 0),
+    m.FeatureLookup("t", NAMED, BOUND, 0, "me"),
     m.FeatureAssign("t", NAMED, TEXTS, 1, "me", WRITE),
     m.FeatureScan("t", 0, 5, 0),
     m.PublishModel("t", 1, 1, 0, 1, "d", b"abc", "me", WRITE),

@@ -10,6 +10,7 @@ import numpy as np
 from carls import _core
 from carls.bank.checks import check_gradients, check_step, check_values, least_step
 from carls.bank.tables import NO_ROOM, Table, empty_meta
+from carls.bank.tally import Written
 from carls.errors import InvalidRequestError
 from carls.keys import Keys
 from carls.messages import ROW_META, AgeBound, Floats, Meta
@@ -33,9 +34,15 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
     def row_nbytes(self) -> int:
         return 4 * self.spec.dim + ROW_META.itemsize
 
-    def lookup(self, keys: Keys, create: bool, bound: AgeBound, now: int) -> tuple[Floats, Meta]:
-        """Values (n, dim) and meta (n,) of the rows; with `create`, made where missing."""
+    def lookup(
+        self, keys: Keys, create: bool, bound: AgeBound, now: int, reader: str | None = None
+    ) -> tuple[Floats, Meta]:
+        """Values (n, dim) and meta (n,) of the rows; with `create`, made where missing.
+
+        Counted for `reader`, by name; without one, as of a scan, not counted.
+        """
         min_step = least_step(bound)
+        counted = None if reader is None else self.tally.reader(reader)
         rows = self.rows(keys)
         n = len(keys)
         self.check_reply(n)
@@ -43,7 +50,19 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         try:
             values = np.empty((n, self.spec.dim), np.float32)
             raw, meta = empty_meta(n)
-            rows.lookup(keys.integers, keys.offsets, keys.data, create, min_step, max_age, now, values, raw)
+            rows.lookup(
+                keys.integers,
+                keys.offsets,
+                keys.data,
+                create,
+                min_step,
+                max_age,
+                now,
+                values,
+                raw,
+                counted,
+                bound.at_step,
+            )
         except NO_ROOM as error:
             raise self.full(error) from None
         return values, meta
@@ -52,7 +71,7 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         """Values (0, dim) and meta (0,)."""
         return np.empty((0, self.spec.dim), np.float32), empty_meta(0)[1]
 
-    def assign(self, keys: Keys, values: Floats, step: int, producer: int, now: int) -> None:
+    def assign(self, keys: Keys, values: Floats, step: int, producer: int, now: int) -> Written:
         """Set rows to values (n, dim)."""
         values = check_values(self.name, values, len(keys), self.spec.dim)
         step = check_step(step)
@@ -61,8 +80,9 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
             rows.assign(keys.integers, keys.offsets, keys.data, values, step, producer, now)
         except NO_ROOM as error:
             raise self.full(error) from None
+        return Written(len(keys))
 
-    def push(self, keys: Keys, gradients: Floats, step: int, producer: int, now: int) -> None:
+    def push(self, keys: Keys, gradients: Floats, step: int, producer: int, now: int) -> Written:
         """Apply gradients (n, dim) by the table's optimizer."""
         if self.spec.optimizer is None:
             raise InvalidRequestError(
@@ -74,9 +94,10 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         step = check_step(step)
         rows = self.rows(keys)
         try:
-            rows.push(keys.integers, keys.offsets, keys.data, gradients, step, producer, now)
+            pushed = rows.push(keys.integers, keys.offsets, keys.data, gradients, step, producer, now)
         except NO_ROOM as error:
             raise self.full(error) from None
+        return Written(*pushed)
 
 
 def _initializer_arguments(policy: Initializer) -> dict[str, Any]:

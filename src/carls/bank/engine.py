@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from carls.bank.clock import Clock
@@ -13,12 +14,14 @@ from carls.bank.features import FeatureTable
 from carls.bank.ledger import Ledger
 from carls.bank.models import Models
 from carls.bank.producers import Producers
+from carls.bank.tally import Written
 from carls.errors import CarlsError, ClosedError, ProtocolError, SpecMismatchError, UnknownTableError
 from carls.messages import (
     AgeBound,
     Announce,
     Assign,
     BankInfo,
+    BankStatus,
     DescribeBank,
     DescribeTable,
     Done,
@@ -31,6 +34,8 @@ from carls.messages import (
     FeaturePage,
     FeatureScan,
     FetchModel,
+    FetchStatistics,
+    FetchStatus,
     KnowledgeInfo,
     LatestKnowledge,
     LatestModel,
@@ -38,7 +43,6 @@ from carls.messages import (
     ListTables,
     Lookup,
     ModelInfo,
-    ModelPart,
     NoModel,
     OpenTable,
     PublishModel,
@@ -51,6 +55,7 @@ from carls.messages import (
     TableInfo,
 )
 from carls.specs import EmbeddingSpec, FeatureSpec, TableSpec, check_name, spec_from_json
+from carls.statistics import TableStatistics
 from carls.version import VERSION
 
 T = TypeVar("T", EmbeddingTable, FeatureTable)
@@ -93,9 +98,11 @@ class Engine:
             DescribeBank: self._describe_bank,
             Announce: self._announce,
             LatestKnowledge: self._latest_knowledge,
+            FetchStatistics: self._fetch_statistics,
+            FetchStatus: self._fetch_status,
             PublishModel: self._publish_model,
             LatestModel: self._latest_model,
-            FetchModel: self._fetch_model,
+            FetchModel: self._models.fetch,
             ListModels: self._list_models,
         }
 
@@ -146,9 +153,7 @@ class Engine:
         return self._info(table)
 
     def _list_tables(self, _: ListTables) -> list[TableInfo]:
-        with self._tables_lock:
-            tables = sorted(self._tables.values(), key=lambda table: table.name)
-        return [self._info(table) for table in tables]
+        return [self._info(table) for table in self._all_tables()]
 
     def _describe_table(self, request: DescribeTable) -> TableInfo:
         return self._info(self._any_table(request.table))
@@ -166,6 +171,18 @@ class Engine:
         with self._tables_lock:
             names = tuple(sorted(self._tables))
         return BankInfo(self.id, VERSION, self._clock.seconds(), False, names)
+
+    def _fetch_statistics(self, request: FetchStatistics) -> TableStatistics:
+        return self._any_table(request.table).statistics(self._clock.ticks())
+
+    def _fetch_status(self, _: FetchStatus) -> BankStatus:
+        tables = tuple(table.statistics(self._clock.ticks()) for table in self._all_tables())
+        models = tuple(self._models.newest())
+        return BankStatus(self.id, VERSION, self._clock.seconds(), False, tables, models)
+
+    def _all_tables(self) -> list[AnyTable]:
+        with self._tables_lock:
+            return sorted(self._tables.values(), key=lambda table: table.name)
 
     def _info(self, table: AnyTable) -> TableInfo:
         return TableInfo(table.name, table.spec.to_json(), len(table), table.nbytes, self.id)
@@ -192,36 +209,51 @@ class Engine:
             table=name,
         )
 
+    # --- writes ---
+
+    def _write(
+        self, request: Assign | PushGradients | FeatureAssign, table: AnyTable, write: Callable[..., Written]
+    ) -> Reply:
+        """Apply a write, once: `write(step, producer, now)` says what it did."""
+
+        def apply() -> Done:
+            producer, now = self._producers.number(request.producer), self._clock.ticks()
+            written = write(request.step, producer, now)
+            table.tally.wrote(request.producer, request.step, now, written)
+            return Done()
+
+        return self._once(request, table, apply)
+
+    def _erase(self, request: Erase) -> Reply:
+        table = self._any_table(request.table)
+
+        def apply() -> Erased:
+            found = table.erase(request.keys)
+            table.tally.erased(int(found.sum()))
+            return Erased(found)
+
+        return self._once(request, table, apply)
+
+    def _once(self, request: Any, table: AnyTable, operation: Callable[[], Reply]) -> Reply:
+        apply = partial(self._ledger.apply, request.write, request.table)
+        return table.tally.write(operation, apply)
+
     # --- embedding tables ---
 
     def _lookup(self, request: Lookup) -> RowBatch:
         table = self._table(request.table, EmbeddingTable)
-        values, meta = table.lookup(request.keys, request.create, request.bound, self._clock.ticks())
+        values, meta = table.lookup(
+            request.keys, request.create, request.bound, self._clock.ticks(), request.reader
+        )
         return RowBatch(values, meta, self._producers.names(request.known_producers))
 
     def _assign(self, request: Assign) -> Reply:
         table = self._table(request.table, EmbeddingTable)
-
-        def apply() -> Done:
-            producer = self._producers.number(request.producer)
-            table.assign(request.keys, request.values, request.step, producer, self._clock.ticks())
-            return Done()
-
-        return self._ledger.apply(request.write, request.table, apply)
+        return self._write(request, table, partial(table.assign, request.keys, request.values))
 
     def _push_gradients(self, request: PushGradients) -> Reply:
         table = self._table(request.table, EmbeddingTable)
-
-        def apply() -> Done:
-            producer = self._producers.number(request.producer)
-            table.push(request.keys, request.gradients, request.step, producer, self._clock.ticks())
-            return Done()
-
-        return self._ledger.apply(request.write, request.table, apply)
-
-    def _erase(self, request: Erase) -> Reply:
-        table = self._any_table(request.table)
-        return self._ledger.apply(request.write, request.table, lambda: Erased(table.erase(request.keys)))
+        return self._write(request, table, partial(table.push, request.keys, request.gradients))
 
     def _scan(self, request: Scan) -> ScanPage:
         table = self._table(request.table, EmbeddingTable)
@@ -239,18 +271,12 @@ class Engine:
 
     def _feature_lookup(self, request: FeatureLookup) -> FeatureBatch:
         table = self._table(request.table, FeatureTable)
-        columns, meta = table.lookup(request.keys, request.bound, self._clock.ticks())
+        columns, meta = table.lookup(request.keys, request.bound, self._clock.ticks(), request.reader)
         return FeatureBatch(columns, meta, self._producers.names(request.known_producers))
 
     def _feature_assign(self, request: FeatureAssign) -> Reply:
         table = self._table(request.table, FeatureTable)
-
-        def apply() -> Done:
-            producer = self._producers.number(request.producer)
-            table.assign(request.keys, request.columns, request.step, producer, self._clock.ticks())
-            return Done()
-
-        return self._ledger.apply(request.write, request.table, apply)
+        return self._write(request, table, partial(table.assign, request.keys, request.columns))
 
     def _feature_scan(self, request: FeatureScan) -> FeaturePage:
         table = self._table(request.table, FeatureTable)
@@ -290,9 +316,6 @@ class Engine:
 
     def _latest_model(self, request: LatestModel) -> ModelInfo | NoModel:
         return self._models.latest(request.model, request.newer_than, request.wait_s)
-
-    def _fetch_model(self, request: FetchModel) -> ModelPart:
-        return self._models.fetch(request)
 
     def _list_models(self, _: ListModels) -> list[ModelInfo]:
         return self._models.newest()

@@ -17,6 +17,7 @@ from carls.bank.columns import (
     to_core,
 )
 from carls.bank.tables import NO_ROOM, Table, empty_meta
+from carls.bank.tally import Written
 from carls.errors import RequestTooLargeError
 from carls.keys import Keys
 from carls.messages import ROW_META, AgeBound, Meta
@@ -33,19 +34,26 @@ class FeatureTable(Table[FeatureSpec, _core.FeatureTable]):
     def row_nbytes(self) -> int:
         return fixed_nbytes(self.spec) + ROW_META.itemsize
 
-    def lookup(self, keys: Keys, bound: AgeBound, now: int) -> tuple[pa.RecordBatch, Meta]:
+    def lookup(
+        self, keys: Keys, bound: AgeBound, now: int, reader: str | None = None
+    ) -> tuple[pa.RecordBatch, Meta]:
         """The rows' columns and meta (n,); zeros, "" and empty lists where there is no row.
+
+        Counted for `reader`, by name; without one, as of a scan, not counted.
 
         Raises:
             RequestTooLargeError: the columns of these rows take more than 64 MiB.
         """
         min_step = least_step(bound)
+        counted = None if reader is None else self.tally.reader(reader)
         rows = self.rows(keys)
         self.check_reply(len(keys))
         max_age = math.inf if bound.max_age_s is None else bound.max_age_s
         try:
             raw, meta = empty_meta(len(keys))
-            arrays = rows.lookup(keys.integers, keys.offsets, keys.data, min_step, max_age, now, raw)
+            arrays = rows.lookup(
+                keys.integers, keys.offsets, keys.data, min_step, max_age, now, raw, counted, bound.at_step
+            )
         except _core.BatchTooLarge as error:
             raise RequestTooLargeError(f"table {self.name!r}: {error}", table=self.name) from None
         except NO_ROOM as error:
@@ -56,7 +64,7 @@ class FeatureTable(Table[FeatureSpec, _core.FeatureTable]):
         """Columns without rows and meta (0,)."""
         return pa.RecordBatch.from_pylist([], schema=arrow_schema(self.spec)), empty_meta(0)[1]
 
-    def assign(self, keys: Keys, columns: pa.RecordBatch, step: int, producer: int, now: int) -> None:
+    def assign(self, keys: Keys, columns: pa.RecordBatch, step: int, producer: int, now: int) -> Written:
         """Set rows to `columns`, one row a key."""
         columns = check_batch(self.name, self.spec, columns, len(keys))
         step = check_step(step)
@@ -66,3 +74,4 @@ class FeatureTable(Table[FeatureSpec, _core.FeatureTable]):
             rows.assign(keys.integers, keys.offsets, keys.data, arrays, step, producer, now)
         except NO_ROOM as error:
             raise self.full(error) from None
+        return Written(len(keys))

@@ -8,7 +8,8 @@ from carls.bank.checks import check_producer
 
 #: Rows keep a producer in 16 bits.
 MAX_PRODUCERS = 65_535
-_OTHERS = "(others)"
+#: The name that those share who came when no further one was kept.
+OTHERS = "(others)"
 
 
 class Producers:
@@ -31,7 +32,7 @@ class Producers:
         check_producer(name)
         with self._lock:
             if len(self._names) == MAX_PRODUCERS - 1:
-                name = _OTHERS
+                name = OTHERS
             if name not in self._numbers:
                 self._names.append(name)
                 self._numbers[name] = len(self._names) - 1

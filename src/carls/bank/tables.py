@@ -9,10 +9,12 @@ import numpy as np
 
 from carls import _core
 from carls.bank.announcements import Announcements
+from carls.bank.tally import Tally
 from carls.errors import InvalidKeyError, InvalidRequestError, RequestTooLargeError, TableFullError
 from carls.keys import Keys
 from carls.messages import ROW_META, Bools, Meta
 from carls.specs import TableSpec
+from carls.statistics import TableStatistics
 
 S = TypeVar("S", bound=TableSpec)
 C = TypeVar("C", _core.EmbeddingTable, _core.FeatureTable)
@@ -32,12 +34,19 @@ NO_ROOM = (_core.TableFull, MemoryError)
 
 
 class Table(Generic[S, C]):
-    """Rows of one table. The core's rows are made when the type of the keys is known."""
+    """Rows of one table. The core's rows are made when the type of the keys is known.
+
+    Attributes:
+        name: of the table.
+        spec: of the table.
+        tally: of what happened to it.
+    """
 
     def __init__(self, name: str, spec: S) -> None:
         self.name = name
         self.spec: S = spec
         self.announcements = Announcements(name)
+        self.tally = Tally()
         self._rows: C | None = None
         self._lock = threading.Lock()
         if spec.keys is not None:
@@ -129,6 +138,20 @@ class Table(Generic[S, C]):
                 table=self.name,
             )
         return TableFullError(f"table {self.name!r} is full: {error}", table=self.name)
+
+    def statistics(self, now: int) -> TableStatistics:
+        """What the tally says; `now` is the bank's clock."""
+        readers = self.tally.readers()
+        return TableStatistics(
+            name=self.name,
+            kind=self.spec.kind,
+            keys=self.spec.keys,
+            rows=len(self),
+            nbytes=self.nbytes,
+            counters=self.tally.counters(readers),
+            producers=self.tally.producers(now),
+            readers=readers,
+        )
 
     @property
     def nbytes(self) -> int:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from carls.cli.bench import app as bench
 from carls.cli.demo import app as demo
 from carls.cli.serve import serve
+from carls.cli.status import status
 from carls.errors import CarlsError
 from carls.version import VERSION
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(serve)
+app.command()(status)
 app.add_typer(demo, name="demo")
 app.add_typer(bench, name="bench")
 

@@ -30,9 +30,11 @@ from carls.errors import (
 )
 from carls.messages import (
     BankInfo,
+    BankStatus,
     DescribeBank,
     DescribeTable,
     DropTable,
+    FetchStatus,
     ListTables,
     Reply,
     Request,
@@ -51,7 +53,7 @@ class Bank:
 
     Attributes:
         url: where it is.
-        producer: the name that this client's writes carry.
+        producer: the name that this client's writes carry, and under which its look-ups count.
         timeout_s: deadline of calls that name none, in seconds.
         models: its checkpoints.
     """
@@ -148,6 +150,10 @@ class Bank:
     def info(self) -> BankInfo:
         """The bank's id, version, uptime and tables."""
         return cast("BankInfo", self._call(DescribeBank()))
+
+    def status(self) -> BankStatus:
+        """What is in the bank, what happened to each table, and how old its rows were to readers."""
+        return cast("BankStatus", self._call(FetchStatus()))
 
     def close(self) -> None:
         """Flush and close all handles, then the connection, within `timeout_s` seconds in all and
@@ -251,7 +257,8 @@ def connect(
     Args:
         url: None or "memory://" for a new bank in this process, in memory; "grpc://host:port"
             (port 7070 if none is given) or "grpc+unix:///path" for a bank server.
-        producer: the name that writes carry; default "host/process id".
+        producer: the name that writes carry, and under which look-ups are counted; default
+            "host/process id".
         timeout_s: deadline of calls that name none, in seconds.
 
     Returns:

@@ -219,7 +219,8 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
     def _lookup_part(self, keys: Keys, create: bool, bound: AgeBound, timeout_s: float) -> Rows:
         producers = self.bank._producers
         known = producers.known
-        batch = cast("RowBatch", self._send(Lookup(self.name, keys, create, bound, known), timeout_s))
+        request = Lookup(self.name, keys, create, bound, known, self.bank.producer)
+        batch = cast("RowBatch", self._send(request, timeout_s))
         if batch.values.shape[1] != self.dim:
             raise SpecMismatchError(
                 f"table {self.name!r} has rows of dim {batch.values.shape[1]} now, and this handle opened it "

@@ -122,7 +122,8 @@ class FeatureTable(TableHandle[FeatureSpec]):
         producers = self.bank._producers
         known = producers.known
         try:
-            reply = self._send(FeatureLookup(self.name, keys, bound, known), timeout_s)
+            request = FeatureLookup(self.name, keys, bound, known, self.bank.producer)
+            reply = self._send(request, timeout_s)
         except RequestTooLargeError:
             if len(keys) == 1:
                 raise

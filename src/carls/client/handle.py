@@ -22,6 +22,7 @@ from carls.messages import (
     DescribeTable,
     Erase,
     Erased,
+    FetchStatistics,
     KnowledgeInfo,
     LatestKnowledge,
     OpenTable,
@@ -30,6 +31,7 @@ from carls.messages import (
     TableInfo,
 )
 from carls.specs import TableSpec, spec_from_json
+from carls.statistics import TableStatistics
 
 if TYPE_CHECKING:
     from carls.client.bank import Bank
@@ -69,6 +71,10 @@ class TableHandle(Generic[S]):
     def describe(self) -> TableInfo:
         """The table's spec, number of rows and bytes, as the bank has them now."""
         return cast("TableInfo", self._send(DescribeTable(self.name), self.bank.timeout_s))
+
+    def statistics(self) -> TableStatistics:
+        """What happened to the table, who wrote its rows, and how old they were to their readers."""
+        return cast("TableStatistics", self._send(FetchStatistics(self.name), self.bank.timeout_s))
 
     def __len__(self) -> int:
         return self.describe().rows

@@ -8,14 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from carls.errors import ProtocolError
+from carls.errors import InvalidValueError, ProtocolError
 from carls.messages import (
     Announce,
     BankInfo,
+    BankStatus,
     DescribeBank,
     DescribeTable,
     Done,
     DropTable,
+    FetchStatistics,
+    FetchStatus,
     KnowledgeInfo,
     LatestKnowledge,
     LatestModel,
@@ -28,6 +31,7 @@ from carls.messages import (
     Request,
     TableInfo,
 )
+from carls.statistics import TableStatistics
 from carls.wire import facts
 from carls.wire.facts import Parser, boolean, integer, mapping, maybe_integer, number, text, texts, write_id
 from carls.wire.frames import PROTOCOL, check_protocol
@@ -89,6 +93,8 @@ def _plain(reply: Any) -> Any:
         return None
     if isinstance(reply, Done):
         return {}
+    if isinstance(reply, BankStatus | TableStatistics):
+        return reply.to_json()
     return {field.name: getattr(reply, field.name) for field in dataclasses.fields(reply)}
 
 
@@ -123,12 +129,30 @@ def _bank(value: Any) -> BankInfo:
     return BankInfo(**facts.parse(_BANK, mapping("reply", value)))
 
 
+def _statistics(value: Any) -> TableStatistics:
+    try:
+        return TableStatistics.from_json(value)
+    except InvalidValueError as error:
+        raise ProtocolError(f"forged statistics: {error}") from None
+
+
+def _status(value: Any) -> BankStatus:
+    status = mapping("reply", value)
+    told = facts.parse(_BANK, status | {"tables": []})
+    listed = facts.parse({"tables": _listed(_statistics), "models": _listed(_model)}, status)
+    return BankStatus(**told | listed)
+
+
 def _done(value: Any) -> Done:
     return Done(**facts.parse({}, mapping("reply", value)))
 
 
 def _latest(value: Any) -> ModelInfo | NoModel:
     return NoModel() if value is None else _model(value)
+
+
+def _listed(read: Callable[[Any], Any]) -> Parser:
+    return lambda _, value: tuple(_several(read)(value))
 
 
 def _several(read: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
@@ -148,6 +172,8 @@ ALL = (
     Action("describe_table", DescribeTable, _NAMED, _table),
     Action("drop_table", DropTable, _NAMED, _done),
     Action("describe_bank", DescribeBank, {}, _bank),
+    Action("fetch_statistics", FetchStatistics, _NAMED, _statistics),
+    Action("fetch_status", FetchStatus, {}, _status),
     Action(
         "announce",
         Announce,

@@ -60,7 +60,7 @@ _FEATURES = Form(FeatureBatch, {"columns": BatchColumn(), "meta": MetaColumn()},
 _DONE = Form(Done)
 _ROW_WRITE = {"step": integer, "producer": text, "write": write_id}
 _WALK = {"cursor": integer, "limit": integer, "known_producers": integer}
-_BOUNDED = {"bound": age_bound, "known_producers": integer}
+_BOUNDED = {"bound": age_bound, "known_producers": integer, "reader": text}
 
 OPERATIONS = (
     Streamed("lookup", Form(Lookup, {"keys": _KEYS}, {"create": boolean, **_BOUNDED}), _ROWS),

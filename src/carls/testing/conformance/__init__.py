@@ -9,10 +9,13 @@ from carls.testing.conformance.features import Features
 from carls.testing.conformance.keys import KeyTypes
 from carls.testing.conformance.models import ModelCheckpoints
 from carls.testing.conformance.rows import Rows
+from carls.testing.conformance.statistics import Statistics
 from carls.testing.conformance.tables import Tables
 
 
-class BankConformance(Tables, Rows, KeyTypes, BadInput, Asynchrony, Features, ModelCheckpoints, DriftLimits):
+class BankConformance(
+    Tables, Rows, KeyTypes, BadInput, Asynchrony, Features, ModelCheckpoints, DriftLimits, Statistics
+):
     """Subclass it with a fixture `bank` that gives an empty bank; see `carls.testing`."""
 
 

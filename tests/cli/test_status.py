@@ -1,0 +1,104 @@
+"""`carls status` against a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import carls
+from carls.cli.status import duration
+from carls.service import BankProcess
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "carls", "status", *arguments]
+    environment = {**os.environ, "COLUMNS": "100"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A server that one trainer with a nasty name and one maker have used."""
+    with BankProcess() as server:
+        with carls.connect(server.url, producer="trainer [red]\x1b[2J") as bank:
+            items = bank.embeddings("items", dim=2, optimizer=carls.SGD(lr=1.0))
+            with carls.connect(server.url, producer="maker") as maker:
+                maker.embeddings("items", dim=2, optimizer=carls.SGD(lr=1.0)).assign(
+                    np.arange(1500), np.ones((1500, 2), np.float32), step=40
+                )
+            items.lookup(np.arange(1500), at_step=47, max_age_steps=5)
+            with pytest.raises(carls.InvalidValueError):
+                items.push_gradients([1], [[np.inf, 0.0]])
+            bank.embeddings("empty", dim=2)
+            bank.models.publish("encoder", {"w": np.ones(2)}, step=1200)
+        yield server.url
+
+
+def test_for_machines(url: str) -> None:
+    done = run("--bank", url, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    with carls.connect(url) as bank:
+        found = bank.status()
+    assert told["id"] == found.id
+    assert [table["name"] for table in told["tables"]] == ["empty", "items"]
+    items = told["tables"][1]
+    assert items["rows"] == 1500
+    assert (items["counters"]["stale"], items["counters"]["rejected"]) == (1500, 1)
+    assert items["readers"][0]["steps"]["counts"] == [0, 0, 0, 1500]
+    assert items["readers"][0]["steps"]["below"] == {"p50": 8.0, "p90": 8.0, "p99": 8.0, "max": 8.0}
+    assert (items["producers"][0]["name"], items["producers"][0]["step"]) == ("maker", 40)
+    assert (told["models"][0]["name"], told["models"][0]["step"]) == ("encoder", 1200)
+
+
+def test_for_people(url: str) -> None:
+    done = run("--bank", url)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert ["items", "embedding,", "int64", "keys,", "1,500", "rows,"] in [line[:6] for line in lines]
+    assert "0 fresh, 1,500 stale, 0 created, 0 missed" in done.stdout
+    assert "writes rejected 1, retried 0" in done.stdout
+    assert ["1,500", "steps", "behind", "8", "8", "8", "8", "0", "0"] in [line[-9:] for line in lines]
+    assert ["maker", "1,500", "40"] in [line[:3] for line in lines]
+    assert ["encoder", "1", "1,200"] in [line[:3] for line in lines]
+    assert "trainer [red]?[2J" in done.stdout  # neither markup nor control characters of others
+    assert "…" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("bank", "said"),
+    [
+        ("memory://", "its own process"),
+        ("nonsense", "expected memory://, grpc://host:port"),
+        ("grpc+unix:///no/such/socket", "is `carls serve` running there"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_in_a_line(bank: str, said: str) -> None:
+    done = run("--bank", bank, "--timeout-s", "0.5", "--json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_durations() -> None:
+    assert [
+        duration(s) for s in (0.0, 0.016, 0.9, 1.024, 9.96, 16.4, 131.0, 5400.0, 64_800.0, 250_000.0)
+    ] == [
+        "0 ms",
+        "16 ms",
+        "900 ms",
+        "1 s",
+        "10 s",
+        "16 s",
+        "2.2 min",
+        "1.5 h",
+        "18 h",
+        "2.9 d",
+    ]
