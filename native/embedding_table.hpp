@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -15,12 +16,14 @@ namespace carls {
 
 class EmbeddingTable {
 public:
-    EmbeddingTable(uint32_t dim, const Initializer &initializer, const Optimizer &optimizer)
-        : dim_(dim), initializer_(initializer), optimizer_(optimizer),
-          store_((dim + optimizer.state_floats(dim)) * static_cast<uint32_t>(sizeof(float))) {}
+    EmbeddingTable(uint32_t dim, const Initializer &initializer, const std::string &optimizer,
+                   const Parameters &parameters)
+        : dim_(dim), initializer_(initializer), optimizer_(optimizer, parameters),
+          store_((dim + optimizer_.state_floats(dim)) * static_cast<uint32_t>(sizeof(float))) {}
 
     RowStore &store() { return store_; }
     uint32_t dim() const { return dim_; }
+    void set_lr(float lr) { optimizer_.set_lr(lr); }
 
     // Copies the rows of n keys to values (n, dim) and meta (n); zeros where there is none.
     template <class Keys>
@@ -88,14 +91,16 @@ public:
     }
 
     // Applies gradients (n, dim); those of equal keys are summed first, in the batch's order.
+    // Returns the number of rows whose gradient was clipped.
     template <class Keys>
-    void push(const Keys &keys, size_t n, const float *gradients, const Stamp &stamp) {
+    uint64_t push(const Keys &keys, size_t n, const float *gradients, const Stamp &stamp) {
         struct Total {
             const float *gradient;  // of the first position
             float *sum;             // of all positions, where there are several
         };
         std::vector<Total> totals;
         std::vector<std::vector<float>> sums;
+        uint64_t clipped = 0;
         write(keys, n, stamp.now, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows) {
             totals.clear();
             sums.clear();
@@ -121,10 +126,12 @@ public:
             for (size_t k = 0; k < totals.size(); ++k) {
                 RowHeader *row = marks.rows[k];
                 const Total &total = totals[k];
-                optimizer_.apply(value(row), state(row), total.sum != nullptr ? total.sum : total.gradient, dim_);
+                const float *gradient = total.sum != nullptr ? total.sum : total.gradient;
+                clipped += optimizer_.apply(value(row), state(row), gradient, dim_);
                 stamp.put_on(row);
             }
         });
+        return clipped;
     }
 
     template <class Keys>
@@ -285,7 +292,7 @@ private:
 
     const uint32_t dim_;
     const Initializer initializer_;
-    const Optimizer optimizer_;
+    Optimizer optimizer_;
     RowStore store_;
 };
 

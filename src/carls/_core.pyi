@@ -40,10 +40,9 @@ class EmbeddingTable(_Table):
         a: float,
         b: float,
         optimizer: str,
-        lr: float,
-        eps: float,
-        initial_accumulator: float,
+        parameters: dict[str, float],
     ) -> None: ...
+    def set_lr(self, lr: float) -> None: ...
     def lookup(
         self,
         integers: Int64s | None,
@@ -78,7 +77,7 @@ class EmbeddingTable(_Table):
         producer: int,
         now: int,
         /,
-    ) -> None: ...
+    ) -> int: ...
 
 class FeatureTable(_Table):
     def __init__(self, integers: bool, columns: list[tuple[str, int]]) -> None: ...

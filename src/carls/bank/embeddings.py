@@ -13,7 +13,7 @@ from carls.bank.tables import NO_ROOM, Table, empty_meta
 from carls.errors import InvalidRequestError
 from carls.keys import Keys
 from carls.messages import ROW_META, AgeBound, Floats, Meta
-from carls.specs import SGD, Adagrad, Constant, EmbeddingSpec, Initializer, Normal, Optimizer, Uniform
+from carls.specs import Constant, EmbeddingSpec, Initializer, Normal, Optimizer, Uniform
 
 
 class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
@@ -62,8 +62,8 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         except NO_ROOM as error:
             raise self.full(error) from None
 
-    def push(self, keys: Keys, gradients: Floats, step: int, producer: int, now: int) -> None:
-        """Apply gradients (n, dim) by the table's optimizer."""
+    def push(self, keys: Keys, gradients: Floats, step: int, producer: int, now: int) -> int:
+        """Apply gradients (n, dim) by the table's optimizer; returns how many rows' were clipped."""
         if self.spec.optimizer is None:
             raise InvalidRequestError(
                 f"table {self.name!r} has no optimizer: gradients cannot be applied; "
@@ -74,7 +74,7 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         step = check_step(step)
         rows = self.rows(keys)
         try:
-            rows.push(keys.integers, keys.offsets, keys.data, gradients, step, producer, now)
+            return rows.push(keys.integers, keys.offsets, keys.data, gradients, step, producer, now)
         except NO_ROOM as error:
             raise self.full(error) from None
 
@@ -89,9 +89,6 @@ def _initializer_arguments(policy: Initializer) -> dict[str, Any]:
 
 
 def _optimizer_arguments(policy: Optimizer | None) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"optimizer": "none", "lr": 0.0, "eps": 0.0, "initial_accumulator": 0.0}
-    if isinstance(policy, SGD | Adagrad):
-        arguments.update(optimizer=policy.name, lr=policy.lr)
-    if isinstance(policy, Adagrad):
-        arguments.update(eps=policy.eps, initial_accumulator=policy.initial_accumulator)
-    return arguments
+    facts = {"name": "none", "lr": 0.0, "weight_decay": 0.0} if policy is None else policy.to_json()
+    name = facts.pop("name")
+    return {"optimizer": name, "parameters": {k: float(v) for k, v in facts.items() if v is not None}}
