@@ -7,12 +7,15 @@ from carls.testing.conformance.bad_input import BadInput
 from carls.testing.conformance.drift import DriftLimits
 from carls.testing.conformance.features import Features
 from carls.testing.conformance.keys import KeyTypes
+from carls.testing.conformance.learning_rates import LearningRates
 from carls.testing.conformance.models import ModelCheckpoints
 from carls.testing.conformance.rows import Rows
 from carls.testing.conformance.tables import Tables
 
 
-class BankConformance(Tables, Rows, KeyTypes, BadInput, Asynchrony, Features, ModelCheckpoints, DriftLimits):
+class BankConformance(
+    Tables, Rows, LearningRates, KeyTypes, BadInput, Asynchrony, Features, ModelCheckpoints, DriftLimits
+):
     """Subclass it with a fixture `bank` that gives an empty bank; see `carls.testing`."""
 
 
