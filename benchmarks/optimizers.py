@@ -100,13 +100,13 @@ def show(results: list[Result], title: str) -> Table:
         "optimizer",
         "push ms",
         "+-",
-        "its bytes ms",
-        "times its bytes",
+        "bytes ms",
+        "push/bytes",
         "torch ms",
-        "times torch's rate",
+        "torch/push",
     )
     for column in columns:
-        table.add_column(column, justify="left" if column == "optimizer" else "right")
+        table.add_column(column, justify="left" if column == "optimizer" else "right", no_wrap=True)
     medians = {result.case: result for result in results if result.metric == "median call"}
     ratios = {(result.case, result.against): result.ratio for result in results}
     for name in STATE:
