@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -20,12 +21,14 @@ struct Pushed {
 
 class EmbeddingTable {
 public:
-    EmbeddingTable(uint32_t dim, const Initializer &initializer, const Optimizer &optimizer)
-        : dim_(dim), initializer_(initializer), optimizer_(optimizer),
-          store_((dim + optimizer.state_floats(dim)) * static_cast<uint32_t>(sizeof(float))) {}
+    EmbeddingTable(uint32_t dim, const Initializer &initializer, const std::string &optimizer,
+                   const Parameters &parameters)
+        : dim_(dim), initializer_(initializer), optimizer_(optimizer, parameters),
+          store_((dim + optimizer_.state_floats(dim)) * static_cast<uint32_t>(sizeof(float))) {}
 
     RowStore &store() { return store_; }
     uint32_t dim() const { return dim_; }
+    void set_lr(float lr) { optimizer_.set_lr(lr); }
 
     // Copies the rows of n keys to values (n, dim) and meta (n); zeros where there is none.
     template <class Keys>
@@ -127,7 +130,8 @@ public:
             for (size_t k = 0; k < totals.size(); ++k) {
                 RowHeader *row = marks.rows[k];
                 const Total &total = totals[k];
-                optimizer_.apply(value(row), state(row), total.sum != nullptr ? total.sum : total.gradient, dim_);
+                const float *gradient = total.sum != nullptr ? total.sum : total.gradient;
+                pushed.clipped += optimizer_.apply(value(row), state(row), gradient, dim_);
                 stamp.put_on(row);
             }
             pushed.rows += totals.size();
@@ -293,7 +297,7 @@ private:
 
     const uint32_t dim_;
     const Initializer initializer_;
-    const Optimizer optimizer_;
+    Optimizer optimizer_;
     RowStore store_;
 };
 

@@ -1,6 +1,7 @@
 // Python's view of the core. Arguments are checked here for what memory safety needs; what they
 // mean is checked in Python, where errors have better words.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -129,13 +130,6 @@ Initializer::Kind initializer_kind(const std::string &name) {
     throw nb::value_error(("unknown initializer " + name).c_str());
 }
 
-Optimizer::Kind optimizer_kind(const std::string &name) {
-    if (name == "none") return Optimizer::Kind::None;
-    if (name == "sgd") return Optimizer::Kind::SGD;
-    if (name == "adagrad") return Optimizer::Kind::Adagrad;
-    throw nb::value_error(("unknown optimizer " + name).c_str());
-}
-
 Column column_of(const std::string &kind, uint32_t width) {
     if (kind == "fixed") return {Column::Kind::Fixed, width};
     if (kind == "list") return {Column::Kind::List, width};
@@ -252,12 +246,13 @@ NB_MODULE(_core, m) {
         .def(
             "__init__",
             [](Embeddings *self, bool integers, uint32_t dim, uint64_t seed, const std::string &initializer, double a,
-               double b, const std::string &optimizer, float lr, float eps, float initial_accumulator) {
-                new (self) Embeddings(integers, dim, Initializer{initializer_kind(initializer), a, b, seed},
-                                      Optimizer{optimizer_kind(optimizer), lr, eps, initial_accumulator});
+               double b, const std::string &optimizer, const Parameters &parameters) {
+                new (self) Embeddings(integers, dim, Initializer{initializer_kind(initializer), a, b, seed}, optimizer,
+                                      parameters);
             },
             nb::arg("integers"), nb::arg("dim"), nb::arg("seed"), nb::arg("initializer"), nb::arg("a"), nb::arg("b"),
-            nb::arg("optimizer"), nb::arg("lr"), nb::arg("eps"), nb::arg("initial_accumulator"))
+            nb::arg("optimizer"), nb::arg("parameters"))
+        .def("set_lr", [](Embeddings &self, float lr) { self.table.set_lr(lr); }, nb::arg("lr"))
         .def(
             "lookup",
             [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,

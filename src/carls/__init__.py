@@ -42,22 +42,28 @@ from carls.errors import (
 )
 from carls.keys import Keys
 from carls.specs import (
+    FTRL,
     SGD,
     Adagrad,
+    Adam,
     Constant,
     EmbeddingSpec,
     FeatureSpec,
     Initializer,
+    Momentum,
     Normal,
     Optimizer,
+    RowwiseAdagrad,
     Uniform,
     Zeros,
 )
 from carls.version import VERSION as __version__
 
 __all__ = [
+    "FTRL",
     "SGD",
     "Adagrad",
+    "Adam",
     "Bank",
     "BankError",
     "BankRestartedError",
@@ -82,6 +88,7 @@ __all__ = [
     "Keys",
     "LimitReachedError",
     "Model",
+    "Momentum",
     "Normal",
     "NotInThisVersionError",
     "Optimizer",
@@ -90,6 +97,7 @@ __all__ = [
     "Ragged",
     "RequestTooLargeError",
     "Rows",
+    "RowwiseAdagrad",
     "SpecMismatchError",
     "TableError",
     "TableFullError",

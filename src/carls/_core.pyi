@@ -44,10 +44,9 @@ class EmbeddingTable(_Table):
         a: float,
         b: float,
         optimizer: str,
-        lr: float,
-        eps: float,
-        initial_accumulator: float,
+        parameters: dict[str, float],
     ) -> None: ...
+    def set_lr(self, lr: float) -> None: ...
     def lookup(
         self,
         integers: Int64s | None,

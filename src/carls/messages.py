@@ -76,6 +76,16 @@ class OpenTable(NamedTuple):
     spec: dict[str, Any]
 
 
+class SetLearningRate(NamedTuple):
+    """Change the learning rate of an embedding table's optimizer, for pushes to come. Reply: `Done`."""
+
+    table: str
+    lr: float
+    step: int
+    producer: str
+    write: WriteId
+
+
 class ListTables(NamedTuple):
     """Reply: list of `TableInfo`, by name."""
 
@@ -106,15 +116,35 @@ class FetchStatus(NamedTuple):
     """What is in the bank and what happened to it. Reply: `BankStatus`."""
 
 
+class LearningRate(NamedTuple):
+    """A learning rate that a table was given: by whom, at which step of theirs (-1: not said), and
+    how many seconds ago by the bank's clock."""
+
+    lr: float
+    step: int
+    producer: str
+    age: float
+
+
 @dataclass(frozen=True)
 class TableInfo:
-    """A table as its bank sees it: `nbytes` is memory taken by rows, keys and index."""
+    """A table as its bank sees it.
+
+    Attributes:
+        name: of the table.
+        spec: that it was made with, as JSON-able facts.
+        rows: how many.
+        nbytes: memory taken by rows, keys and index.
+        bank: id of the bank.
+        learning_rates: those that took the place of the spec's, oldest first, the newest 100.
+    """
 
     name: str
     spec: dict[str, Any]
     rows: int
     nbytes: int
     bank: str
+    learning_rates: tuple[LearningRate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -388,6 +418,7 @@ class ModelPart(NamedTuple):
 
 Request: TypeAlias = (
     OpenTable
+    | SetLearningRate
     | ListTables
     | DescribeTable
     | DropTable

@@ -72,6 +72,31 @@ def test_no_update_and_no_count_is_lost() -> None:
         assert (rows.count == 4 * ROUNDS).all()
 
 
+def test_the_learning_rate_may_change_while_others_push() -> None:
+    with carls.connect() as bank:
+        spec = {"dim": DIM, "optimizer": carls.SGD(lr=1.0), "initializer": carls.Zeros()}
+        handles = [bank.embeddings("t", **spec) for _ in range(4)]
+        ones, keys = np.ones((ROWS, DIM), np.float32), np.arange(ROWS)
+        handles[0].push_gradients(keys, ones)
+
+        def push(handle: carls.EmbeddingTable) -> None:
+            for _ in range(ROUNDS):
+                handle.push_gradients(keys, ones)
+
+        def change(handle: carls.EmbeddingTable) -> None:
+            for i in range(ROUNDS):
+                handle.set_learning_rate([4.0, 1.0][i % 2])
+
+        run(*(lambda h=h: push(h) for h in handles[:3]), lambda: change(handles[3]))
+        rows = handles[0].lookup(keys, create=False)
+        # Each row took each of its steps at the one rate or the other, all its elements at the same.
+        assert (rows.version == 3 * ROUNDS + 1).all()
+        assert (rows.values == rows.values[:, :1]).all()
+        steps = -rows.values[:, 0]
+        np.testing.assert_array_equal((steps - rows.version) % 3, 0)
+        assert ((steps >= rows.version) & (steps <= 4 * rows.version)).all()
+
+
 def test_growth_erasure_and_scans_side_by_side() -> None:
     with carls.connect() as bank:
         handles = [bank.embeddings("t", dim=4) for _ in range(4)]

@@ -80,7 +80,7 @@ class Oracle:
 
 
 def embeddings() -> _core.EmbeddingTable:
-    return _core.EmbeddingTable(True, 1, 0, "constant", 0.0, 0.0, "none", 0.0, 0.0, 0.0)
+    return _core.EmbeddingTable(True, 1, 0, "constant", 0.0, 0.0, "none", {})
 
 
 @given(WRITES, LOOKUPS)

@@ -15,10 +15,25 @@ from carls.specs import EmbeddingSpec, FeatureSpec, Initializer, Optimizer, spec
 
 FINITE = st.floats(-1e30, 1e30)
 POSITIVE = st.floats(1e-6, 1e6)
+SHARE = st.floats(0, 0.999)
+COMMON = {"lr": POSITIVE, "weight_decay": POSITIVE, "max_norm": st.none() | POSITIVE}
+ACCUMULATING = {"initial_accumulator": POSITIVE, "eps": POSITIVE}
 OPTIMIZERS = (
     st.none()
-    | st.builds(carls.SGD, lr=POSITIVE)
-    | st.builds(carls.Adagrad, lr=POSITIVE, initial_accumulator=POSITIVE, eps=POSITIVE)
+    | st.builds(carls.SGD, **COMMON)
+    | st.builds(carls.Momentum, momentum=SHARE, nesterov=st.booleans(), **COMMON)
+    | st.builds(carls.Adagrad, **ACCUMULATING, **COMMON)
+    | st.builds(carls.RowwiseAdagrad, **ACCUMULATING, **COMMON)
+    | st.builds(carls.Adam, beta1=SHARE, beta2=SHARE, eps=POSITIVE, **COMMON)
+    | st.builds(
+        carls.FTRL,
+        beta=POSITIVE,
+        l1=POSITIVE,
+        l2=POSITIVE,
+        lr_power=st.floats(-1, 0),
+        initial_accumulator=POSITIVE,
+        **COMMON,
+    )
 )
 INITIALIZERS = (
     st.just(carls.Zeros())
@@ -68,6 +83,7 @@ def test_feature_specs_survive_json(columns: dict[str, str], keys: str | None) -
         ({"dim": 2, "keys": "int32"}, "int32"),
         ({"dim": 2, "optimizer": "adam9"}, "adam9"),
         ({"dim": 2, "optimizer": {"name": "sgd", "rate": 1}}, "rate"),
+        ({"dim": 2, "optimizer": {"name": "adam", "max_norm": -2}}, "max_norm=-2"),
         ({"dim": 2, "initializer": 5}, "5"),
     ],
     ids=str,
@@ -93,6 +109,25 @@ def test_specs_that_cannot_be_name_the_value(arguments: dict[str, Any], value: s
         lambda: carls.Normal(1e38),
         lambda: carls.SGD(lr=1e39),
         lambda: carls.Adagrad(eps=1e-50),
+        lambda: carls.SGD(lr=None),  # type: ignore[arg-type]
+        lambda: carls.SGD(weight_decay=-0.1),
+        lambda: carls.SGD(max_norm=0),
+        lambda: carls.SGD(max_norm=True),
+        lambda: carls.SGD(max_norm=float("inf")),
+        lambda: carls.Momentum(momentum=1.0),
+        lambda: carls.Momentum(momentum=-0.1),
+        lambda: carls.Momentum(nesterov=1),  # type: ignore[arg-type]
+        lambda: carls.Momentum(nesterov=None),  # type: ignore[arg-type]
+        lambda: carls.RowwiseAdagrad(eps=0),
+        lambda: carls.Adam(beta1=1.0),
+        lambda: carls.Adam(beta2=1.0),
+        lambda: carls.Adam(beta2=-0.5),
+        lambda: carls.Adam(eps=0),
+        lambda: carls.FTRL(l1=-1),
+        lambda: carls.FTRL(lr_power=0.5),
+        lambda: carls.FTRL(lr_power=-1.5),
+        lambda: carls.FTRL(beta=0),
+        lambda: carls.SGD().with_lr(-1.0),
         lambda: EmbeddingSpec(dim=2, optimizer=carls.Optimizer()),
         lambda: FeatureSpec(columns=None),  # type: ignore[arg-type]
         lambda: spec_from_json({"kind": []}),
@@ -111,10 +146,19 @@ def test_policies_that_cannot_be(make: Any) -> None:
 
 def test_policies_by_name_and_by_json() -> None:
     assert Optimizer.of("adagrad") == carls.Adagrad()
+    assert Optimizer.of("adam") == carls.Adam(lr=0.001, beta1=0.9, beta2=0.999, eps=1e-8)
+    for name in ("sgd", "momentum", "adagrad", "rowwise_adagrad", "adam", "ftrl"):
+        assert Optimizer.of(name).name == name
+        assert Optimizer.of({"name": name, "lr": 0.5, "max_norm": None}).with_lr(0.25).lr == 0.25
     assert Optimizer.of({"name": "sgd", "lr": 0.5}) == carls.SGD(0.5)
     assert Initializer.of("zeros") == carls.Zeros()
     with pytest.raises(carls.InvalidSpecError, match="adagrad"):
         Optimizer.of("normal")
+
+
+def test_a_rowwise_adagrad_is_no_adagrad() -> None:
+    assert carls.RowwiseAdagrad(0.1) != carls.Adagrad(0.1)
+    assert carls.FTRL(beta=0, initial_accumulator=0.1).beta == 0
 
 
 def test_numpy_numbers_are_numbers() -> None:

@@ -137,7 +137,10 @@ REPLIES = {
     m.PublishModel: DONE,
     m.FetchModel: st.builds(m.ModelPart, st.binary(max_size=100)),
 }
-TABLE_INFO = st.builds(m.TableInfo, name=TEXT, spec=SPEC, rows=INT64, nbytes=INT64, bank=TEXT)
+LEARNING_RATES = st.lists(st.builds(m.LearningRate, NUMBER, INT64, TEXT, NUMBER), max_size=3).map(tuple)
+TABLE_INFO = st.builds(
+    m.TableInfo, name=TEXT, spec=SPEC, rows=INT64, nbytes=INT64, bank=TEXT, learning_rates=LEARNING_RATES
+)
 MODEL_INFO = st.builds(
     m.ModelInfo,
     name=TEXT,
@@ -173,6 +176,7 @@ STATISTICS = st.builds(
 )
 ACTION_REQUESTS = {
     m.OpenTable: st.builds(m.OpenTable, TEXT, SPEC),
+    m.SetLearningRate: st.builds(m.SetLearningRate, TEXT, NUMBER, INT64, TEXT, WRITE),
     m.ListTables: st.just(m.ListTables()),
     m.DescribeTable: st.builds(m.DescribeTable, TEXT),
     m.DropTable: st.builds(m.DropTable, TEXT),
@@ -186,6 +190,7 @@ ACTION_REQUESTS = {
 }
 ACTION_REPLIES = {
     m.OpenTable: TABLE_INFO,
+    m.SetLearningRate: DONE,
     m.ListTables: st.lists(TABLE_INFO, max_size=3),
     m.DescribeTable: TABLE_INFO,
     m.DropTable: DONE,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections import deque
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,12 +15,29 @@ from carls.bank.tables import NO_ROOM, Table, empty_meta
 from carls.bank.tally import Written
 from carls.errors import InvalidRequestError
 from carls.keys import Keys
-from carls.messages import ROW_META, AgeBound, Floats, Meta
-from carls.specs import SGD, Adagrad, Constant, EmbeddingSpec, Initializer, Normal, Optimizer, Uniform
+from carls.messages import ROW_META, AgeBound, Floats, LearningRate, Meta
+from carls.specs import Constant, EmbeddingSpec, Initializer, Normal, Optimizer, TableSpec, Uniform
+
+#: Changes of the learning rate that a table remembers; older ones are forgotten.
+MAX_LEARNING_RATES = 100
+
+
+class _Change(NamedTuple):
+    lr: float
+    step: int
+    producer: str
+    at: float
 
 
 class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
-    """Rows of float32 vectors with an optimizer inside."""
+    """Rows of float32 vectors with an optimizer inside.
+
+    `spec` is the one that the table was made with. Its learning rate may have been changed since.
+    """
+
+    def __init__(self, name: str, spec: EmbeddingSpec) -> None:
+        self._changes: deque[_Change] = deque(maxlen=MAX_LEARNING_RATES)
+        super().__init__(name, spec)
 
     def _make_rows(self, integers: bool) -> _core.EmbeddingTable:
         spec = self.spec
@@ -27,8 +46,36 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
             dim=spec.dim,
             seed=spec.seed,
             **_initializer_arguments(spec.initializer),
-            **_optimizer_arguments(spec.optimizer),
+            **_optimizer_arguments(self.optimizer),
         )
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """The spec's, with the learning rate of now."""
+        made_with = self.spec.optimizer
+        return made_with.with_lr(self._changes[-1].lr) if made_with and self._changes else made_with
+
+    def accepts(self, spec: TableSpec) -> bool:
+        """Whether the table may be opened with `spec`: its own, or that with the learning rate of now."""
+        return self.spec.accepts(spec) or replace(self.spec, optimizer=self.optimizer).accepts(spec)
+
+    def learning_rates(self, now_s: float) -> tuple[LearningRate, ...]:
+        """The rates that took the place of the spec's, oldest first."""
+        with self._lock:
+            changes = tuple(self._changes)
+        return tuple(LearningRate(lr, step, producer, now_s - at) for lr, step, producer, at in changes)
+
+    def set_learning_rate(self, lr: float, step: int, producer: str, now_s: float) -> None:
+        """Change the learning rate of pushes to come; the rate of now is no change."""
+        if self.spec.optimizer is None:
+            raise self._without_optimizer("there is no learning rate to change")
+        wanted, step = self.spec.optimizer.with_lr(lr), check_step(step)
+        with self._lock:
+            if wanted == self.optimizer:
+                return
+            self._changes.append(_Change(wanted.lr, step, producer, now_s))
+            if self._rows is not None:
+                self._rows.set_lr(wanted.lr)
 
     @property
     def row_nbytes(self) -> int:
@@ -85,11 +132,7 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
     def push(self, keys: Keys, gradients: Floats, step: int, producer: int, now: int) -> Written:
         """Apply gradients (n, dim) by the table's optimizer."""
         if self.spec.optimizer is None:
-            raise InvalidRequestError(
-                f"table {self.name!r} has no optimizer: gradients cannot be applied; "
-                "open it with one, such as optimizer=carls.Adagrad(lr=0.1)",
-                table=self.name,
-            )
+            raise self._without_optimizer("gradients cannot be applied")
         gradients = check_gradients(self.name, gradients, len(keys), self.spec.dim)
         step = check_step(step)
         rows = self.rows(keys)
@@ -98,6 +141,13 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         except NO_ROOM as error:
             raise self.full(error) from None
         return Written(*pushed)
+
+    def _without_optimizer(self, hence: str) -> InvalidRequestError:
+        return InvalidRequestError(
+            f"table {self.name!r} has no optimizer: {hence}; open it with one, such as "
+            "optimizer=carls.Adagrad(lr=0.1)",
+            table=self.name,
+        )
 
 
 def _initializer_arguments(policy: Initializer) -> dict[str, Any]:
@@ -110,9 +160,7 @@ def _initializer_arguments(policy: Initializer) -> dict[str, Any]:
 
 
 def _optimizer_arguments(policy: Optimizer | None) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"optimizer": "none", "lr": 0.0, "eps": 0.0, "initial_accumulator": 0.0}
-    if isinstance(policy, SGD | Adagrad):
-        arguments.update(optimizer=policy.name, lr=policy.lr)
-    if isinstance(policy, Adagrad):
-        arguments.update(eps=policy.eps, initial_accumulator=policy.initial_accumulator)
-    return arguments
+    none: dict[str, Any] = {"name": "none", "lr": 0.0, "weight_decay": 0.0}
+    facts = none if policy is None else policy.to_json()
+    name = facts.pop("name")
+    return {"optimizer": name, "parameters": {k: float(v) for k, v in facts.items() if v is not None}}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from carls.bank.checks import check_producer
 from carls.bank.clock import Clock
 from carls.bank.embeddings import EmbeddingTable
 from carls.bank.features import FeatureTable
@@ -52,6 +53,7 @@ from carls.messages import (
     RowBatch,
     Scan,
     ScanPage,
+    SetLearningRate,
     TableInfo,
 )
 from carls.specs import EmbeddingSpec, FeatureSpec, TableSpec, check_name, spec_from_json
@@ -92,6 +94,7 @@ class Engine:
             FeatureAssign: self._feature_assign,
             FeatureScan: self._feature_scan,
             OpenTable: self._open_table,
+            SetLearningRate: self._set_learning_rate,
             ListTables: self._list_tables,
             DescribeTable: self._describe_table,
             DropTable: self._drop_table,
@@ -143,13 +146,8 @@ class Engine:
             if table is None:
                 table = self._tables[name] = _make_table(name, spec)
         table.open_keys(spec.keys)
-        if not table.spec.accepts(spec):
-            raise SpecMismatchError(
-                f"table {name!r} exists with another spec. It has {table.spec.to_json()}; asked for was "
-                f"{spec.to_json()}. Open it with its own spec, drop it first, or choose another name",
-                table=name,
-                details={"existing": table.spec.to_json(), "requested": spec.to_json()},
-            )
+        if not table.accepts(spec):
+            raise self._mismatch(table, spec)
         return self._info(table)
 
     def _list_tables(self, _: ListTables) -> list[TableInfo]:
@@ -185,7 +183,22 @@ class Engine:
             return sorted(self._tables.values(), key=lambda table: table.name)
 
     def _info(self, table: AnyTable) -> TableInfo:
-        return TableInfo(table.name, table.spec.to_json(), len(table), table.nbytes, self.id)
+        rates = table.learning_rates(self._clock.seconds())
+        return TableInfo(table.name, table.spec.to_json(), len(table), table.nbytes, self.id, rates)
+
+    def _mismatch(self, table: AnyTable, requested: TableSpec) -> SpecMismatchError:
+        rates = [list(rate) for rate in table.learning_rates(self._clock.seconds())]
+        since = f", with the learning rates (lr, step, producer, age) {rates} since" if rates else ""
+        return SpecMismatchError(
+            f"table {table.name!r} exists with another spec. It has {table.spec.to_json()}{since}; asked for "
+            f"was {requested.to_json()}. Open it with its own spec, drop it first, or choose another name",
+            table=table.name,
+            details={
+                "existing": table.spec.to_json(),
+                "requested": requested.to_json(),
+                "learning_rates": rates,
+            },
+        )
 
     def _any_table(self, name: str) -> AnyTable:
         table = self._tables.get(name)
@@ -254,6 +267,16 @@ class Engine:
     def _push_gradients(self, request: PushGradients) -> Reply:
         table = self._table(request.table, EmbeddingTable)
         return self._write(request, table, partial(table.push, request.keys, request.gradients))
+
+    def _set_learning_rate(self, request: SetLearningRate) -> Reply:
+        table = self._table(request.table, EmbeddingTable)
+
+        def apply() -> Done:
+            producer = check_producer(request.producer)
+            table.set_learning_rate(request.lr, request.step, producer, self._clock.seconds())
+            return Done()
+
+        return self._once(request, table, apply)
 
     def _scan(self, request: Scan) -> ScanPage:
         table = self._table(request.table, EmbeddingTable)

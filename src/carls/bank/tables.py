@@ -12,7 +12,7 @@ from carls.bank.announcements import Announcements
 from carls.bank.tally import Tally
 from carls.errors import InvalidKeyError, InvalidRequestError, RequestTooLargeError, TableFullError
 from carls.keys import Keys
-from carls.messages import ROW_META, Bools, Meta
+from carls.messages import ROW_META, Bools, LearningRate, Meta
 from carls.specs import TableSpec
 from carls.statistics import TableStatistics
 
@@ -54,6 +54,14 @@ class Table(Generic[S, C]):
 
     def _make_rows(self, integers: bool) -> C:
         raise NotImplementedError
+
+    def accepts(self, spec: TableSpec) -> bool:
+        """Whether the table may be opened with `spec`."""
+        return self.spec.accepts(spec)
+
+    def learning_rates(self, now_s: float) -> tuple[LearningRate, ...]:  # noqa: ARG002
+        """The rates that took the place of the spec's, oldest first."""
+        return ()
 
     @property
     def row_nbytes(self) -> int:

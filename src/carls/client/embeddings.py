@@ -37,9 +37,10 @@ from carls.messages import (
     RowBatch,
     Scan,
     ScanPage,
+    SetLearningRate,
     WriteId,
 )
-from carls.specs import EmbeddingSpec
+from carls.specs import EmbeddingSpec, Optimizer
 
 #: Look-ups that may be under way ahead of the one that will use them.
 MAX_PREFETCHED = 8
@@ -190,6 +191,30 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
         builds = self._writes(PushGradients, "gradients", keys, grads, step)
         return [self._write_async(build, timeout_s) for build in builds][-1]
 
+    def set_learning_rate(self, lr: float, step: int = -1, timeout_s: float | None = None) -> None:
+        """Change the learning rate of the table's optimizer, for everybody's pushes to come.
+
+        It takes its turn among this handle's writes. `describe().learning_rates` tells who set which
+        rate when. The table can still be opened with the rate that it was made with, and with
+        the rate of now, but with no other. Setting the rate of now changes nothing.
+
+        Args:
+            lr: >= 0.
+            step: the trainer's step; -1: not said.
+            timeout_s: deadline; default the bank's.
+
+        Raises:
+            InvalidSpecError: a rate that cannot be.
+            InvalidRequestError: the table has no optimizer.
+        """
+        self._write(self._rate(lr, step), timeout_s)
+
+    def set_learning_rate_async(
+        self, lr: float, step: int = -1, timeout_s: float | None = None
+    ) -> Future[Reply]:
+        """As `set_learning_rate`, in the background and in order."""
+        return self._write_async(self._rate(lr, step), timeout_s)
+
     def scan(self, batch: int = 4096, timeout_s: float | None = None) -> Iterator[tuple[Keys, Rows]]:
         """Walk all rows, `batch` at a time, in no particular order.
 
@@ -255,6 +280,11 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
             return request(self.name, keys, array, step, self.bank.producer, write)
 
         return build
+
+    def _rate(self, lr: float, step: int) -> Any:
+        """A builder of the request; refuses what cannot be before it is queued."""
+        rate = Optimizer(lr=lr).lr
+        return partial(SetLearningRate, self.name, rate, check_step(step), self.bank.producer)
 
     def _drop_fetched(self) -> None:
         with self._prefetched_lock:

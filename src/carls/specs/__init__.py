@@ -1,7 +1,7 @@
 """Frozen value objects that describe tables and their policies; JSON in and out."""
 
 from carls.specs.initializers import Constant, Initializer, Normal, Uniform, Zeros
-from carls.specs.optimizers import SGD, Adagrad, Optimizer
+from carls.specs.optimizers import FTRL, SGD, Adagrad, Adam, Momentum, Optimizer, RowwiseAdagrad
 from carls.specs.tables import (
     EmbeddingSpec,
     FeatureSpec,
@@ -11,14 +11,18 @@ from carls.specs.tables import (
 )
 
 __all__ = [
+    "FTRL",
     "SGD",
     "Adagrad",
+    "Adam",
     "Constant",
     "EmbeddingSpec",
     "FeatureSpec",
     "Initializer",
+    "Momentum",
     "Normal",
     "Optimizer",
+    "RowwiseAdagrad",
     "TableSpec",
     "Uniform",
     "Zeros",

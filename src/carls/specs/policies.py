@@ -17,13 +17,24 @@ SMALLEST_FLOAT32 = 2.0**-126
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """A named choice with numeric arguments, such as an optimizer or an initializer."""
+    """A named choice with arguments, such as an optimizer or an initializer.
+
+    Arguments are numbers; truths where the default is one; or None where the default is None.
+    """
 
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
+            if isinstance(field.default, bool):
+                if not isinstance(value, bool):
+                    raise InvalidSpecError(
+                        f"{type(self).__name__}({field.name}={value!r:.60}): expected True or False"
+                    )
+                continue
             if isinstance(value, bool) or not isinstance(value, numbers.Real):
                 raise InvalidSpecError(
                     f"{type(self).__name__}({field.name}={value!r:.60}): expected a number, "

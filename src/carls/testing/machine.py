@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from carls.client import Bank
-from carls.specs import SGD, Adagrad, EmbeddingSpec, Uniform
+from carls.specs import FTRL, SGD, Adagrad, Adam, EmbeddingSpec, Momentum, RowwiseAdagrad, Uniform
 from carls.testing.oracle import OracleTable
 
 _KEYS: dict[str, Any] = {
@@ -21,7 +21,18 @@ _KEYS: dict[str, Any] = {
     "bytes": st.binary(max_size=3) | st.sampled_from([b"5", b"\0", b"\0\0", b"x" * 5000]),
 }
 _FLOATS = st.floats(-100, 100, width=32)
-_OPTIMIZERS = [SGD(lr=0.5), Adagrad(lr=0.1), Adagrad(lr=0.3, initial_accumulator=0.1, eps=1e-6)]
+#: Decays that are powers of two: where a gradient cancels the decay, float32 and float64 agree.
+_OPTIMIZERS = [
+    SGD(lr=0.5),
+    SGD(lr=0.125, weight_decay=0.25, max_norm=20.0),
+    Momentum(lr=0.1),
+    Momentum(lr=0.1, nesterov=True, max_norm=50.0),
+    Adagrad(lr=0.1),
+    Adagrad(lr=0.3, initial_accumulator=0.1, eps=1e-6, weight_decay=0.125),
+    RowwiseAdagrad(lr=0.1, max_norm=20.0),
+    Adam(lr=0.05, weight_decay=0.125),
+    FTRL(lr=0.2, l1=0.5, l2=0.25),
+]
 _numbers = itertools.count()
 
 
@@ -98,6 +109,11 @@ def bank_machine(connect: Callable[[], Bank], *, examples: int = 60, steps: int 
             send = self.table.push_gradients_async if background else self.table.push_gradients
             send(keys, gradients, step=step)
             self.oracle.push(keys, gradients, step)
+
+        @rule(lr=st.sampled_from([0.0, 0.01, 0.1, 0.25]))
+        def set_learning_rate(self, lr: float) -> None:
+            self.table.set_learning_rate(lr)
+            self.oracle.set_learning_rate(lr)
 
         @rule(data=st.data())
         def erase(self, data: st.DataObject) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from carls import _core
 from carls.messages import Floats
-from carls.specs import SGD, Adagrad, Constant, EmbeddingSpec, Uniform, Zeros
+from carls.specs import Constant, EmbeddingSpec, Optimizer, Uniform, Zeros
+from carls.testing.optimizers import OptimizerState, clip, step
 
 Key = int | str | bytes
 
@@ -42,7 +42,7 @@ class OracleRow:
     """One row."""
 
     value: Floats
-    accumulator: Floats
+    state: OptimizerState
     version: int = 0
     count: int = 0
     step: int = -1
@@ -55,11 +55,17 @@ class OracleTable:
     Args:
         spec: the table's spec, with zeros, constant or uniform initial values.
         producer: the name that its writes carry.
+
+    Attributes:
+        optimizer: the spec's, with the learning rate of now.
+        clipped: gradients of rows that were clipped so far.
     """
 
     def __init__(self, spec: EmbeddingSpec, producer: str) -> None:
         self.spec = spec
         self.producer = producer
+        self.optimizer: Optimizer | None = spec.optimizer
+        self.clipped = 0
         self.rows: dict[Key, OracleRow] = {}
 
     def lookup(self, keys: Sequence[Key], create: bool) -> tuple[Floats, list[OracleRow | None], list[bool]]:
@@ -81,34 +87,31 @@ class OracleTable:
             row.value = value.copy()
             self._stamp(row, step)
 
-    def push(self, keys: Sequence[Key], gradients: Floats, step: int) -> None:
+    def push(self, keys: Sequence[Key], gradients: Floats, at_step: int) -> None:
         """Sum the gradients of equal keys, then one optimizer step for each key."""
+        assert self.optimizer is not None
         sums: dict[Key, Floats] = {}
         for key, gradient in zip(keys, gradients, strict=True):
             sums[key] = sums[key] + gradient if key in sums else gradient.copy()
         for key, gradient in sums.items():
             row = self._row(key)
-            self._optimize(row, gradient)
-            self._stamp(row, step)
+            self.clipped += clip(self.optimizer, gradient)[1]
+            row.value = step(self.optimizer, row.value, row.state, gradient)
+            self._stamp(row, at_step)
+
+    def set_learning_rate(self, lr: float) -> None:
+        """Change the learning rate of pushes to come."""
+        assert self.optimizer is not None
+        self.optimizer = self.optimizer.with_lr(lr)
 
     def erase(self, keys: Sequence[Key]) -> list[bool]:
         """Remove rows, one after another; whether each was there."""
         return [self.rows.pop(key, None) is not None for key in keys]
 
-    def _optimize(self, row: OracleRow, gradient: Floats) -> None:
-        optimizer: Any = self.spec.optimizer
-        lr = np.float32(optimizer.lr)
-        if isinstance(optimizer, SGD):
-            row.value = row.value - lr * gradient
-        elif isinstance(optimizer, Adagrad):
-            row.accumulator = row.accumulator + gradient * gradient
-            row.value = row.value - lr * gradient / (np.sqrt(row.accumulator) + np.float32(optimizer.eps))
-
     def _row(self, key: Key) -> OracleRow:
         if key not in self.rows:
-            start = getattr(self.spec.optimizer, "initial_accumulator", 0.0)
-            accumulator = np.full(self.spec.dim, start, np.float32)
-            self.rows[key] = OracleRow(initial_value(self.spec, key), accumulator)
+            value = initial_value(self.spec, key)
+            self.rows[key] = OracleRow(value, OptimizerState.of(self.spec.optimizer, value))
         return self.rows[key]
 
     def _stamp(self, row: OracleRow, step: int) -> None:

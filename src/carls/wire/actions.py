@@ -22,6 +22,7 @@ from carls.messages import (
     KnowledgeInfo,
     LatestKnowledge,
     LatestModel,
+    LearningRate,
     ListModels,
     ListTables,
     ModelInfo,
@@ -29,6 +30,7 @@ from carls.messages import (
     OpenTable,
     Reply,
     Request,
+    SetLearningRate,
     TableInfo,
 )
 from carls.statistics import TableStatistics
@@ -98,7 +100,24 @@ def _plain(reply: Any) -> Any:
     return {field.name: getattr(reply, field.name) for field in dataclasses.fields(reply)}
 
 
-_TABLE = {"name": text, "spec": mapping, "rows": integer, "nbytes": integer, "bank": text}
+def _learning_rates(name: str, value: Any) -> tuple[LearningRate, ...]:
+    """Parse an array of [lr, step, producer, age]."""
+    if type(value) is not list or any(type(one) is not list or len(one) != 4 for one in value):
+        raise ProtocolError(f"{name}={ascii(value)[:60]}: expected arrays of [lr, step, producer, age]")
+    return tuple(
+        LearningRate(number("lr", lr), integer("step", step), text("producer", who), number("age", age))
+        for lr, step, who, age in value
+    )
+
+
+_TABLE = {
+    "name": text,
+    "spec": mapping,
+    "rows": integer,
+    "nbytes": integer,
+    "bank": text,
+    "learning_rates": _learning_rates,
+}
 _MODEL = {
     "name": text,
     "version": integer,
@@ -168,6 +187,12 @@ _NAMED: dict[str, Parser] = {"table": text}
 
 ALL = (
     Action("open_table", OpenTable, {**_NAMED, "spec": mapping}, _table),
+    Action(
+        "set_learning_rate",
+        SetLearningRate,
+        {**_NAMED, "lr": number, "step": integer, "producer": text, "write": write_id},
+        _done,
+    ),
     Action("list_tables", ListTables, {}, _several(_table)),
     Action("describe_table", DescribeTable, _NAMED, _table),
     Action("drop_table", DropTable, _NAMED, _done),

@@ -7,6 +7,7 @@ from carls.testing.conformance.bad_input import BadInput
 from carls.testing.conformance.drift import DriftLimits
 from carls.testing.conformance.features import Features
 from carls.testing.conformance.keys import KeyTypes
+from carls.testing.conformance.learning_rates import LearningRates
 from carls.testing.conformance.models import ModelCheckpoints
 from carls.testing.conformance.rows import Rows
 from carls.testing.conformance.statistics import Statistics
@@ -14,7 +15,16 @@ from carls.testing.conformance.tables import Tables
 
 
 class BankConformance(
-    Tables, Rows, KeyTypes, BadInput, Asynchrony, Features, ModelCheckpoints, DriftLimits, Statistics
+    Tables,
+    Rows,
+    LearningRates,
+    KeyTypes,
+    BadInput,
+    Asynchrony,
+    Features,
+    ModelCheckpoints,
+    DriftLimits,
+    Statistics,
 ):
     """Subclass it with a fixture `bank` that gives an empty bank; see `carls.testing`."""
 

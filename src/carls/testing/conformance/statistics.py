@@ -13,7 +13,7 @@ class Statistics:
     """Counters, ages that readers met, and status."""
 
     def test_a_table_counts_what_happens_to_it(self, bank: Bank) -> None:
-        table = bank.embeddings("t", dim=2, optimizer=carls.SGD(lr=1.0))
+        table = bank.embeddings("t", dim=2, optimizer=carls.SGD(lr=1.0, max_norm=2.0))
         table.assign([1, 2], np.ones((2, 2), np.float32), step=10)
         table.push_gradients([1, 1, 3], np.ones((3, 2), np.float32), step=30)
         table.lookup([1, 2, 3, 4], at_step=40, max_age_steps=10)
@@ -24,7 +24,7 @@ class Statistics:
         assert (counters.lookups, counters.looked_up) == (2, 6)
         assert (counters.created, counters.missed, counters.stale, counters.fresh) == (1, 1, 1, 3)
         assert (counters.writes, counters.written, counters.erased) == (2, 4, 1)
-        assert (counters.clipped, counters.rejected, counters.retried) == (0, 0, 0)
+        assert (counters.clipped, counters.rejected, counters.retried) == (1, 0, 0)  # of row 1, norm 2.8
 
     def test_a_refused_write_is_counted(self, bank: Bank) -> None:
         table = bank.embeddings("t", dim=2, optimizer=carls.SGD(lr=1.0))
