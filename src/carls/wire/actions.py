@@ -146,7 +146,7 @@ ALL = (
     Action("open_table", OpenTable, {**_NAMED, "spec": mapping}, _table),
     Action("list_tables", ListTables, {}, _several(_table)),
     Action("describe_table", DescribeTable, _NAMED, _table),
-    Action("drop_table", DropTable, _NAMED, _done),
+    Action("drop_table", DropTable, {**_NAMED, "write": write_id}, _done),
     Action("describe_bank", DescribeBank, {}, _bank),
     Action(
         "announce",
