@@ -97,9 +97,11 @@ class DescribeTable(NamedTuple):
 
 
 class DropTable(NamedTuple):
-    """Drop the table and its rows. Reply: `Done`."""
+    """Drop the table and its rows. A client's drops share one sequence, whatever the table.
+    Reply: `Done`."""
 
     table: str
+    write: WriteId
 
 
 class DescribeBank(NamedTuple):

@@ -135,7 +135,7 @@ def test_announcements_that_cannot_be(makers: Makers, step: int, part: int, part
 
 def test_a_table_that_is_not_there(makers: Makers) -> None:
     makers.announce("a", 5)
-    makers.engine.handle(DropTable("t"))
+    makers.engine.handle(DropTable("t", WriteId("dropper", 1, True)))
     with pytest.raises(UnknownTableError):
         makers.announce("a", 6)
     with pytest.raises(UnknownTableError):
@@ -190,5 +190,5 @@ def test_the_end_of_the_bank_wakes_who_waits(makers: Makers) -> None:
 
 
 def test_the_end_of_the_table_wakes_who_waits(makers: Makers) -> None:
-    told = reply_when(makers, lambda: makers.engine.handle(DropTable("t")))
+    told = reply_when(makers, lambda: makers.engine.handle(DropTable("t", WriteId("dropper", 1, True))))
     assert told == -1 or isinstance(told, UnknownTableError)

@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carls.bank.ledger import Ledger
-from carls.errors import ClientForgottenError, InvalidRequestError, InvalidValueError, ProtocolError
+from carls.errors import (
+    ClientForgottenError,
+    InternalError,
+    InvalidRequestError,
+    InvalidValueError,
+    ProtocolError,
+)
 from carls.messages import Done, Erased, Reply, WriteId
 
 
@@ -64,6 +70,20 @@ def test_an_error_is_an_outcome_too() -> None:
     for _ in range(2):
         with pytest.raises(InvalidValueError, match="nan"):
             ledger.apply(WriteId("c", 1, True), "t", fail)
+    assert len(runs) == 1
+
+
+def test_a_fault_in_the_middle_is_not_tried_again() -> None:
+    ledger, runs = Ledger(), []
+
+    def fault() -> Reply:
+        runs.append(1)
+        raise RuntimeError("half of it is done")
+
+    with pytest.raises(RuntimeError):
+        ledger.apply(WriteId("c", 1, True), "t", fault)
+    with pytest.raises(InternalError, match="not tried again"):
+        ledger.apply(WriteId("c", 1, True), "t", fault)
     assert len(runs) == 1
 
 

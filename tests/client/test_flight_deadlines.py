@@ -62,6 +62,21 @@ def test_it_tidies_while_it_watches() -> None:
     watch.close(10)
 
 
+def test_a_program_that_ends_may_still_send() -> None:
+    """Python 3.12 starts no thread any more then; queued writes go out all the same."""
+    program = (
+        "import threading, time; from carls.client.deadlines import Deadlines\n"
+        "d = Deadlines('x', lambda: None, 60.0)\n"
+        "def start(self): raise RuntimeError('no new thread')\n"
+        "threading.Thread.start = start\n"
+        "d.met(d.watch(time.monotonic() + 60, print)); d.close(1.0); print('end')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], timeout=60, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "end\n"
+
+
 def test_a_program_that_forgets_to_close_still_ends() -> None:
     program = (
         "import time; from carls.client.deadlines import Deadlines; "

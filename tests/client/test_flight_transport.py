@@ -10,6 +10,7 @@ import pyarrow.flight as fl
 import pytest
 
 from carls import messages as m
+from carls.bank import Engine
 from carls.client.flight import FlightTransport
 from carls.errors import (
     BankRestartedError,
@@ -25,6 +26,7 @@ from carls.errors import (
 )
 from carls.keys import Keys
 from carls.service import ServiceLimits
+from carls.specs import EmbeddingSpec
 from doubles import ASSIGN, KEYS, LOOKUP, WRITE, Held, ScriptedEngine, in_thread
 
 
@@ -154,22 +156,37 @@ def test_a_write_whose_reply_was_lost_is_repeated_under_the_same_id(
     assert all(request.values.tolist() == ASSIGN.values.tolist() for request in writes)
 
 
-def test_a_drop_whose_reply_was_lost_is_done(serve: Any, connect: Any, wire: Any) -> None:
-    laid: Any = None
-    dropped = []
+def test_a_drop_whose_reply_was_lost_spares_the_table_that_was_made_meanwhile(
+    serve: Any, connect: Any, wire: Any
+) -> None:
+    """The repeated drop is the one that was done, not another one."""
+    engine, cuts, drops = Engine(), [True], []
+    spec = EmbeddingSpec(dim=2).to_json()
 
-    def drop(_: Any) -> Any:
-        if dropped:
-            raise UnknownTableError("no such table")
-        dropped.append(True)
-        laid.cut()
-        return m.Done()
+    class Losing:
+        id = engine.id
 
-    laid = wire(serve(ScriptedEngine(DropTable=drop)).url)
+        def handle(self, request: Any) -> Any:
+            if not isinstance(request, m.DropTable):
+                return engine.handle(request)
+            drops.append(request)
+            reply = engine.handle(request)
+            if cuts:
+                cuts.pop()
+                engine.handle(m.OpenTable("t", spec))
+                laid.cut()
+            return reply
+
+    laid = wire(serve(Losing()).url)
     transport = connect(laid.url)
-    assert transport.call(m.DropTable("t"), 20) == m.Done()
+    transport.call(m.OpenTable("t", spec), 20)
+    assert transport.call(m.DropTable("t", WRITE), 20) == m.Done()
+    assert drops == [m.DropTable("t", WRITE)] * 2
+    assert [table.name for table in transport.call(m.ListTables(), 20)] == ["t"]
+    assert transport.call(m.DropTable("t", WRITE._replace(sequence=2)), 20) == m.Done()
     with pytest.raises(UnknownTableError):
-        transport.call(m.DropTable("t"), 20)
+        transport.call(m.DropTable("t", WRITE._replace(sequence=3)), 20)
+    engine.close()
 
 
 def test_a_server_that_comes_back_is_found(serve: Any, connect: Any) -> None:

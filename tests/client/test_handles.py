@@ -136,6 +136,49 @@ def test_gradient_arrays_may_be_used_again_after_an_unknown_outcome() -> None:
         assert table.lookup([1]).values.tolist() == [[-1.0, -1.0]]
 
 
+@pytest.mark.parametrize("fault", [Fault.LOSE_REQUEST, Fault.LOSE_REPLY, Fault.CUT, Fault.FULL])
+@pytest.mark.parametrize("background", [False, True])
+def test_a_push_of_several_parts_is_applied_once_though_one_fails(fault: Fault, background: bool) -> None:
+    with connect_with_faults(None, [Fault.NONE, fault]) as bank:
+        table = bank.embeddings("t", dim=2048, optimizer=carls.SGD(lr=1.0), initializer=carls.Zeros())
+        gradients = np.ones((5000, 2048), np.float32)  # 39 MiB: three parts
+        push = table.push_gradients
+        if background:
+            push = lambda *args: table.push_gradients_async(*args).result(10)  # type: ignore[assignment]  # noqa: E731
+        with pytest.raises(carls.OutcomeUnknownError):
+            push(np.arange(5000), gradients)
+        gradients[:] = 99
+        table.flush()
+        rows = table.lookup(np.arange(5000), create=False)
+        assert (rows.version == 1).all()
+        assert (rows.values == -1).all()
+
+
+@pytest.mark.parametrize("fault", [Fault.LOSE_REQUEST, Fault.LOSE_REPLY, Fault.LATE])
+def test_an_unknown_publication_is_settled_by_flush(fault: Fault) -> None:
+    with connect_with_faults(None, [fault]) as bank:
+        with pytest.raises(carls.OutcomeUnknownError):
+            bank.models.publish("m", {"w": ONES}, step=1)
+        bank.flush()
+        bank.models.publish("m", {"w": ONES}, step=2)
+        assert [model.version for model in bank.models.list()] == [2]
+
+
+def test_models_tell_of_a_restart_that_a_table_met() -> None:
+    with connect_with_faults(None, [Fault.NONE, Fault.RESTART]) as bank:
+        table = open_table(bank)
+        bank.models.publish("m", {"w": ONES}, step=1)
+        with pytest.raises(carls.BankRestartedError):
+            table.push_gradients([1], ONES)
+        with pytest.raises(carls.BankRestartedError, match="models are gone"):
+            bank.models.latest("m")
+        assert bank.models.latest("m") is None
+        bank.models.publish("m", {"w": ONES}, step=1)
+        model = bank.models.latest("m")
+        assert model is not None
+        assert model.version == 1
+
+
 def test_what_is_no_answer_leaves_an_outcome_unknown() -> None:
     with connect_with_faults(None, [Fault.LOSE_REQUEST]) as bank:
         table = open_table(bank)
@@ -173,18 +216,27 @@ def test_a_closed_handle_gives_nothing_that_was_fetched_ahead(bank: carls.Bank) 
 # --- restarts ---
 
 
-def replace_engine(bank: carls.Bank) -> None:
-    """What a client sees when a server was restarted empty."""
-    transport = bank._transport
-    assert isinstance(transport, LocalTransport)
-    engine = Engine()
+class Replaced(LocalTransport):
+    """A server that looks at the id which requests are meant for."""
 
-    def call(request: Request, timeout_s: float) -> Reply:
-        if transport.bank_id != engine.id and type(request).__name__ != "DescribeBank":
+    def __init__(self, engine: Engine, bank_id: str) -> None:
+        self._engine = engine
+        self.bank_id = bank_id
+
+    def for_bank(self, bank_id: str) -> Replaced:
+        return Replaced(self._engine, bank_id)
+
+    def call(self, request: Request, timeout_s: float) -> Reply:
+        if self.bank_id != self._engine.id and type(request).__name__ != "DescribeBank":
             raise carls.BankRestartedError("another bank")
-        return engine.handle(request)
+        return self._engine.handle(request)
 
-    transport.call = call  # type: ignore[method-assign]
+
+def replace_engine(bank: carls.Bank) -> Engine:
+    """What a client sees when a server was restarted empty."""
+    engine = Engine()
+    bank._transport = Replaced(engine, bank._transport.bank_id)
+    return engine
 
 
 def test_every_handle_learns_of_a_restart_once(bank: carls.Bank) -> None:
@@ -215,19 +267,19 @@ def test_a_restart_that_a_prefetch_meets_is_told(bank: carls.Bank) -> None:
 
 def test_a_failed_reopening_is_tried_again(bank: carls.Bank) -> None:
     table = open_table(bank)
-    replace_engine(bank)
-    call = bank._transport.call
+    engine = replace_engine(bank)
+    handle = engine.handle
 
-    def flaky(request: Request, timeout_s: float) -> Reply:
+    def flaky(request: Request) -> Reply:
         if isinstance(request, OpenTable):
             raise carls.UnavailableError("gone again")
-        return call(request, timeout_s)
+        return handle(request)
 
-    bank._transport.call = flaky  # type: ignore[method-assign]
+    engine.handle = flaky  # type: ignore[method-assign]
     for _ in range(2):
         with pytest.raises(carls.UnavailableError):
             table.lookup([1])
-    bank._transport.call = call  # type: ignore[method-assign]
+    engine.handle = handle  # type: ignore[method-assign]
     with pytest.raises(carls.BankRestartedError):
         table.lookup([1])
     assert table.lookup([1]).created.all()

@@ -12,6 +12,7 @@ from carls.client.writer import QUEUE_CAPACITY, Writer
 from carls.errors import (
     ClosedError,
     DeadlineExceededError,
+    InternalError,
     InvalidValueError,
     OutcomeUnknownError,
     UnavailableError,
@@ -40,7 +41,7 @@ class FakeBank:
 
 
 def erase(name: str):
-    return lambda write: Erase(name, Keys.of([1]), write)
+    return [lambda write: Erase(name, Keys.of([1]), write)]
 
 
 @contextmanager
@@ -129,7 +130,7 @@ def test_a_full_queue_makes_the_next_write_wait_until_its_deadline() -> None:
             writer.write_async(erase("too many"), 0.05)
         bank.open.set()
         for future in futures:
-            assert future.result(5) == Done()
+            assert future.result(5) == [Done()]
 
 
 def test_closing_waits_for_the_queue() -> None:
@@ -174,3 +175,119 @@ def test_an_unused_write_id_is_not_reused() -> None:
         writer.write(erase("b"), 5)
     assert [number for _, number, _ in bank.sent] == [1, 2]
     assert WriteId("c", 1, True).first
+
+
+# --- writes of several parts ---
+
+
+def parts(*names: str):
+    return [build for name in names for build in erase(name)]
+
+
+def test_parts_after_an_unknown_one_are_sent_when_it_is_settled() -> None:
+    bank = FakeBank()
+    with writing(bank) as writer:
+        bank.failures = [OutcomeUnknownError("lost")]
+        with pytest.raises(OutcomeUnknownError):
+            writer.write(parts("a", "b", "c"), 5)
+        writer.flush(5)
+        writer.flush(5)
+    assert bank.sent == [("a", 1, True), ("a", 1, True), ("b", 2, True), ("c", 3, True)]
+
+
+@pytest.mark.parametrize("error", [UnavailableError("gone"), DeadlineExceededError("late")])
+def test_a_write_that_is_half_applied_has_an_unknown_outcome(error: Exception) -> None:
+    """Whoever repeated it would apply its first half twice."""
+    bank = FakeBank()
+    with writing(bank) as writer:
+        failing = iter([None, error])
+
+        def send(request: Request, timeout_s: float) -> Reply:
+            failure = next(failing, None)
+            if failure is not None:
+                raise failure
+            return bank.send(request, timeout_s)
+
+        writer._sequence._send = send
+        with pytest.raises(OutcomeUnknownError, match="1 of 3 parts"):
+            writer.write(parts("a", "b", "c"), 5)
+        writer.write(parts("d"), 5)
+    assert [name for name, _, _ in bank.sent] == ["a", "b", "c", "d"]
+    assert [number for _, number, _ in bank.sent] == [1, 2, 3, 4]
+
+
+def test_nothing_follows_a_part_that_was_refused() -> None:
+    bank = FakeBank()
+    with writing(bank) as writer:
+        bank.failures = [OutcomeUnknownError("lost"), InvalidValueError("nan")]
+        with pytest.raises(OutcomeUnknownError):
+            writer.write(parts("a", "b"), 5)
+        with pytest.raises(InvalidValueError, match=r"an earlier write.*nan"):
+            writer.write(parts("c"), 5)
+        writer.write(parts("d"), 5)
+    assert [name for name, _, _ in bank.sent] == ["a", "a", "d"]
+
+
+# --- what is told, and to whom ---
+
+
+def test_an_unknown_outcome_in_the_background_is_no_error_of_the_next_write() -> None:
+    """That write would seem to be kept, and was never sent."""
+    bank = FakeBank()
+    with writing(bank) as writer:
+        bank.failures = [OutcomeUnknownError("lost")]
+        future = writer.write_async(erase("a"), 5)
+        assert isinstance(future.exception(5), OutcomeUnknownError)
+        writer.raise_background_error()
+        writer.write(erase("b"), 5)
+        writer.flush(5)
+    assert [name for name, _, _ in bank.sent] == ["a", "a", "b"]
+
+
+def test_a_write_that_was_not_sent_is_told_though_one_before_it_is_settled() -> None:
+    bank = FakeBank()
+    with writing(bank) as writer:
+        bank.failures = [OutcomeUnknownError("lost"), UnavailableError("gone")]
+        first, second = (writer.write_async(erase(name), 5) for name in "ab")
+        assert isinstance(first.exception(5), OutcomeUnknownError)
+        assert isinstance(second.exception(5), DeadlineExceededError)
+        with pytest.raises(DeadlineExceededError, match="in the background"):
+            writer.flush(5)
+    assert [name for name, _, _ in bank.sent] == ["a", "a", "a"]
+
+
+def test_a_bank_that_fails_at_a_write_settles_it() -> None:
+    """Or the handle could never write again."""
+    bank = FakeBank()
+    with writing(bank) as writer:
+        bank.failures = [OutcomeUnknownError("lost"), InternalError("a fault")]
+        with pytest.raises(OutcomeUnknownError):
+            writer.write(erase("a"), 5)
+        with pytest.raises(InternalError):
+            writer.flush(5)
+        writer.write(erase("b"), 5)
+    assert [name for name, _, _ in bank.sent] == ["a", "a", "b"]
+
+
+def test_a_write_behind_another_is_sent_with_what_is_left_of_its_deadline() -> None:
+    bank = FakeBank()
+    bank.open.clear()
+    left: list[float] = []
+    with writing(bank) as writer:
+        send = bank.send
+
+        def timed(request: Request, timeout_s: float) -> Reply:
+            left.append(timeout_s)
+            return send(request, timeout_s)
+
+        writer._sequence._send = timed
+        first = writer.write_async(erase("a"), 20)
+        waiting = threading.Thread(target=writer.write, args=(erase("b"), 10))
+        waiting.start()
+        with writer._changed:
+            assert writer._changed.wait_for(lambda: len(writer._queue) == 1, 10)
+        threading.Event().wait(0.1)  # so much of the deadline goes by
+        bank.open.set()
+        first.result(10)
+        waiting.join(10)
+    assert left[1] <= 9.9

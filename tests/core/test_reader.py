@@ -80,7 +80,7 @@ class Oracle:
 
 
 def embeddings() -> _core.EmbeddingTable:
-    return _core.EmbeddingTable(True, 1, 0, "constant", 0.0, 0.0, "none", {})
+    return _core.EmbeddingTable(True, 1, 0, "constant", 0.0, 0.0, "none", {"lr": 0.0, "weight_decay": 0.0})
 
 
 @given(WRITES, LOOKUPS)

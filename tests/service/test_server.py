@@ -156,7 +156,7 @@ def test_close_is_bounded_though_a_call_never_ends(serve: Any, connect: Any) -> 
 
     server = serve(ScriptedEngine(DropTable=stuck))
     client = connect(server)
-    drop = fl.Action("drop_table", action_body(table="t"))
+    drop = fl.Action("drop_table", action_body(table="t", write=["c", 1, True]))
 
     def call() -> None:
         with contextlib.suppress(pa.ArrowException, OSError):

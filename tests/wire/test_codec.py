@@ -179,7 +179,7 @@ ACTION_REQUESTS = {
     m.SetLearningRate: st.builds(m.SetLearningRate, TEXT, NUMBER, INT64, TEXT, WRITE),
     m.ListTables: st.just(m.ListTables()),
     m.DescribeTable: st.builds(m.DescribeTable, TEXT),
-    m.DropTable: st.builds(m.DropTable, TEXT),
+    m.DropTable: st.builds(m.DropTable, TEXT, WRITE),
     m.DescribeBank: st.just(m.DescribeBank()),
     m.Announce: st.builds(m.Announce, TEXT, INT64, INT64, INT64, TEXT, WRITE),
     m.LatestKnowledge: st.builds(m.LatestKnowledge, TEXT, INT64, NUMBER),

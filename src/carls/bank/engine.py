@@ -156,14 +156,18 @@ class Engine:
     def _describe_table(self, request: DescribeTable) -> TableInfo:
         return self._info(self._any_table(request.table))
 
-    def _drop_table(self, request: DropTable) -> Done:
-        with self._tables_lock:
-            table = self._tables.pop(request.table, None)
-        if table is None:
-            raise self._unknown(request.table)
-        table.announcements.close()
-        self._ledger.forget_table(request.table)
-        return Done()
+    def _drop_table(self, request: DropTable) -> Reply:
+        def apply() -> Done:
+            with self._tables_lock:
+                table = self._tables.pop(request.table, None)
+            if table is None:
+                raise self._unknown(request.table)
+            table.announcements.close()
+            self._ledger.forget_table(request.table)
+            return Done()
+
+        # No table's name has a slash; drops are not among the writes to the table that goes.
+        return self._ledger.apply(request.write, "tables/", apply)
 
     def _describe_bank(self, _: DescribeBank) -> BankInfo:
         with self._tables_lock:

@@ -8,7 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from carls.errors import CarlsError, ClientForgottenError, InvalidRequestError, ProtocolError, from_json
+from carls.errors import (
+    CarlsError,
+    ClientForgottenError,
+    InternalError,
+    InvalidRequestError,
+    ProtocolError,
+    from_json,
+)
 from carls.messages import Reply, WriteId
 
 #: Clients remembered; the one that has been silent longest is forgotten first.
@@ -58,8 +65,9 @@ class Ledger:
                     table=table,
                 )
             if write.sequence > entry.sequence:
+                # Before anything runs, so that no way out of the operation lets it run again.
+                entry.sequence, entry.outcome = write.sequence, _FAILED
                 entry.outcome = _outcome(operation)
-                entry.sequence = write.sequence
             outcome = entry.outcome
         assert outcome is not None
         if isinstance(outcome, Mapping):
@@ -97,6 +105,12 @@ class Ledger:
         self._forgotten[key] = None
         if len(self._forgotten) > MAX_FORGOTTEN:
             self._forgotten.popitem(last=False)
+
+
+#: What a repeat gets of an operation that failed in a way that nobody meant.
+_FAILED: _Outcome = InternalError(
+    "the bank failed at this write; its log says why. It may be applied in part, and is not tried again"
+).to_json()
 
 
 def _outcome(operation: Callable[[], Reply]) -> _Outcome:

@@ -7,7 +7,8 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -21,8 +22,10 @@ from carls.client.models import Models
 from carls.client.process import check_process
 from carls.client.producers import KnownProducers
 from carls.client.transport import Transport
+from carls.client.writer import Writer
 from carls.errors import (
     BankRestartedError,
+    ClientForgottenError,
     ClosedError,
     InvalidRequestError,
     InvalidSpecError,
@@ -70,9 +73,10 @@ class Bank:
         self.url = transport.url
         self.producer = producer
         self.timeout_s = timeout_s
-        self.models = Models(self)
         if not transport.bank_id:
             self._learn_id()
+        self.models = Models(self)
+        self._drops = Writer(f"drops of tables of {self.url}", self._send_drop)
 
     @property
     def id(self) -> str:
@@ -144,8 +148,14 @@ class Bank:
         return cast("TableInfo", self._call(DescribeTable(check_name("table", name))))
 
     def drop(self, name: str) -> None:
-        """Drop a table with all its rows."""
-        self._call(DropTable(check_name("table", name)))
+        """Drop a table with all its rows.
+
+        Raises:
+            UnknownTableError: there is none of that name.
+            OutcomeUnknownError: no reply in time; `flush()` repeats it, which is safe.
+        """
+        self._check()
+        self._drops.write([partial(DropTable, check_name("table", name))], self.timeout_s)
 
     def info(self) -> BankInfo:
         """The bank's id, version, uptime and tables."""
@@ -155,6 +165,23 @@ class Bank:
         """What is in the bank, what happened to each table, and how old its rows were to readers."""
         return cast("BankStatus", self._call(FetchStatus()))
 
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Flush all handles, models and drops: nothing is under way or of unknown outcome then.
+
+        Args:
+            timeout_s: deadline; default the bank's.
+
+        Raises:
+            DeadlineExceededError: that was not done in time; call it again.
+            CarlsError: what went wrong in the background, and was not told yet.
+        """
+        self._check()
+        timeout = self.timeout_s if timeout_s is None else seconds("timeout_s", timeout_s)
+        handles = [handle.flush for handle in self._handles]
+        errors = _each_within(timeout, [*handles, self.models.flush, self._drops.flush])
+        if errors:
+            raise errors[0]
+
     def close(self) -> None:
         """Flush and close all handles, then the connection, within `timeout_s` seconds in all and
         what the transport needs; closing twice is fine.
@@ -163,13 +190,8 @@ class Bank:
         """
         if self._closed or os.getpid() != self._process:
             return
-        deadline = time.monotonic() + self.timeout_s
-        errors: list[Exception] = []
-        for close in [*(handle.close for handle in self._handles), self.models.close]:
-            try:
-                close(max(deadline - time.monotonic(), 0.1))
-            except Exception as error:
-                errors.append(error)
+        handles = [handle.close for handle in self._handles]
+        errors = _each_within(self.timeout_s, [*handles, self.models.close, self._drops.close])
         self._closed = True
         self._finalizer()
         if errors:
@@ -223,19 +245,42 @@ class Bank:
                 raise
         return self._transport.call(request, self.timeout_s)
 
+    def _send_drop(self, request: Request, timeout_s: float) -> Reply:
+        try:
+            return self._transport.call(request, timeout_s)
+        except BankRestartedError:
+            self._learn_id()
+            self._drops.renew()
+            raise
+        except ClientForgottenError:
+            self._drops.renew()
+            raise
+
     def _learn_id(self) -> str:
         """Ask the bank for its id; if it is another one, what was known of the old one goes."""
         info = cast("BankInfo", self._transport.call(DescribeBank(), self.timeout_s))
         with self._lock:
             if info.id != self._transport.bank_id:
                 self._producers = KnownProducers()
-                self._transport.bank_id = info.id
+                self._transport = self._transport.for_bank(info.id)
         return info.id
 
     def _check(self) -> None:
         check_process(self._process, f"the connection to {self.url}")
         if self._closed:
             raise ClosedError(f"the connection to {self.url} was closed: connect again", bank=self.url)
+
+
+def _each_within(timeout_s: float, calls: Sequence[Callable[[float], None]]) -> list[Exception]:
+    """Make all calls, within so many seconds in all; what they raised."""
+    deadline = time.monotonic() + timeout_s
+    errors: list[Exception] = []
+    for call in calls:
+        try:
+            call(max(deadline - time.monotonic(), 0.1))
+        except Exception as error:
+            errors.append(error)
+    return errors
 
 
 def _reconnect(url: str, producer: str, timeout_s: float) -> Bank:

@@ -6,6 +6,7 @@ reply's deadline is watched here.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -43,8 +44,11 @@ class Deadlines:
             self._watched[token] = (due, cancel)
             if self._thread is None and not self._closed:
                 # Not a daemon: it would be frozen in mid-cancel when the interpreter ends.
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=False)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name=self._name, daemon=False)
+                # Python 3.12 starts none once the main thread has ended: what is sent then goes unwatched.
+                with contextlib.suppress(RuntimeError):
+                    thread.start()
+                    self._thread = thread
             elif due < self._wake_at:
                 self._changed.notify()
         return token

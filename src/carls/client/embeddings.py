@@ -147,22 +147,20 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
             keys: as for `lookup`. Where a key repeats, its last value stays.
             values: (n, dim) float32, finite. Optimizer state stays as it is.
             step: the training step that the values come from; -1: not said.
-            timeout_s: deadline; default the bank's.
+            timeout_s: deadline, for each 16 MiB of a large batch; default the bank's.
 
         Raises:
             InvalidValueError: wrong shape or dtype, NaN or infinity; nothing was changed.
             OutcomeUnknownError: no reply in time; `flush()` repeats the write safely.
+            DeadlineExceededError, UnavailableError: nothing was applied.
         """
-        for build in self._writes(Assign, "values", keys, values, step):
-            self._write(build, timeout_s)
+        self._write(self._writes(Assign, "values", keys, values, step), timeout_s)
 
     def assign_async(
         self, keys: Any, values: Any, step: int = -1, timeout_s: float | None = None
-    ) -> Future[Reply]:
+    ) -> Future[list[Reply]]:
         """As `assign`, in the background and in order."""
-        return [self._write_async(b, timeout_s) for b in self._writes(Assign, "values", keys, values, step)][
-            -1
-        ]
+        return self._write_async(self._writes(Assign, "values", keys, values, step), timeout_s)
 
     def push_gradients(self, keys: Any, grads: Any, step: int = -1, timeout_s: float | None = None) -> None:
         """Apply gradients to the rows of n keys by the table's optimizer, inside the bank.
@@ -171,25 +169,24 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
             keys: as for `lookup`; gradients of equal keys are summed first; unknown keys get a row.
             grads: (n, dim) float32, finite.
             step: the trainer's step; -1: not said.
-            timeout_s: deadline; default the bank's.
+            timeout_s: deadline, for each 16 MiB of a large batch; default the bank's.
 
         Raises:
             InvalidValueError: wrong shape or dtype, NaN or infinity; nothing was changed.
             InvalidRequestError: the table has no optimizer.
             OutcomeUnknownError: no reply in time; `flush()` repeats the push safely.
+            DeadlineExceededError, UnavailableError: nothing was applied.
         """
-        for build in self._writes(PushGradients, "gradients", keys, grads, step):
-            self._write(build, timeout_s)
+        self._write(self._writes(PushGradients, "gradients", keys, grads, step), timeout_s)
 
     def push_gradients_async(
         self, keys: Any, grads: Any, step: int = -1, timeout_s: float | None = None
-    ) -> Future[Reply]:
+    ) -> Future[list[Reply]]:
         """As `push_gradients`, in the background and in order. Waits only when many are queued.
 
         The arrays must not be changed until the future is done.
         """
-        builds = self._writes(PushGradients, "gradients", keys, grads, step)
-        return [self._write_async(build, timeout_s) for build in builds][-1]
+        return self._write_async(self._writes(PushGradients, "gradients", keys, grads, step), timeout_s)
 
     def set_learning_rate(self, lr: float, step: int = -1, timeout_s: float | None = None) -> None:
         """Change the learning rate of the table's optimizer, for everybody's pushes to come.
@@ -207,13 +204,13 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
             InvalidSpecError: a rate that cannot be.
             InvalidRequestError: the table has no optimizer.
         """
-        self._write(self._rate(lr, step), timeout_s)
+        self._write([self._rate(lr, step)], timeout_s)
 
     def set_learning_rate_async(
         self, lr: float, step: int = -1, timeout_s: float | None = None
-    ) -> Future[Reply]:
+    ) -> Future[list[Reply]]:
         """As `set_learning_rate`, in the background and in order."""
-        return self._write_async(self._rate(lr, step), timeout_s)
+        return self._write_async([self._rate(lr, step)], timeout_s)
 
     def scan(self, batch: int = 4096, timeout_s: float | None = None) -> Iterator[tuple[Keys, Rows]]:
         """Walk all rows, `batch` at a time, in no particular order.
@@ -264,7 +261,7 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
     def _writes(
         self, request: type[Assign | PushGradients], what: str, keys: Any, matrix: Any, step: int
     ) -> Any:
-        """Builders of the requests of one call: one nearly always, more for very large batches."""
+        """Builders of the parts of one call: one nearly always, more for very large batches."""
         batch, step = Keys.of(keys), check_step(step)
         array = check_shape(what, self.name, as_floats(what, matrix), len(batch), self.dim)
         parts = split(batch, 4 * self.dim)

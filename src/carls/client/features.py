@@ -77,21 +77,20 @@ class FeatureTable(TableHandle[FeatureSpec]):
                 columns of a row take 15 MiB at most. A row says who made it, so makers of
                 different columns use different tables.
             step: the training step that the row comes from; -1: not said.
-            timeout_s: deadline; default the bank's.
+            timeout_s: deadline, for each 16 MiB of a large batch; default the bank's.
 
         Raises:
             InvalidValueError: missing or unknown columns, wrong types or lengths, nulls, NaN or
                 infinity, too large a row; nothing was changed.
             OutcomeUnknownError: no reply in time; `flush()` repeats the write safely.
         """
-        for build in self._writes(keys, columns, step):
-            self._write(build, timeout_s)
+        self._write(self._writes(keys, columns, step), timeout_s)
 
     def assign_async(
         self, keys: Any, columns: Mapping[str, Any], step: int = -1, timeout_s: float | None = None
-    ) -> Future[Reply]:
+    ) -> Future[list[Reply]]:
         """As `assign`, in the background and in order."""
-        return [self._write_async(build, timeout_s) for build in self._writes(keys, columns, step)][-1]
+        return self._write_async(self._writes(keys, columns, step), timeout_s)
 
     def scan(self, batch: int = 4096, timeout_s: float | None = None) -> Iterator[tuple[Keys, FeatureRows]]:
         """Walk all rows, `batch` at a time, in no particular order.

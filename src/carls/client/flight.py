@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import threading
@@ -24,9 +25,8 @@ from carls.errors import (
     OutcomeUnknownError,
     ProtocolError,
     UnavailableError,
-    UnknownTableError,
 )
-from carls.messages import DescribeBank, Done, DropTable, Reply, Request
+from carls.messages import DescribeBank, Reply, Request
 from carls.wire.actions import ACTIONS, Action
 from carls.wire.failures import from_flight
 from carls.wire.frames import Command
@@ -80,8 +80,8 @@ class FlightTransport:
 
     Attributes:
         url: as given.
-        bank_id: id of the bank that requests are meant for, "" for whichever answers. Another
-            bank answers `BankRestartedError`, but tells a `DescribeBank` who it is.
+        bank_id: id of the bank that requests are meant for, "" for whichever answers (see
+            `for_bank`). Another bank answers `BankRestartedError`, but tells a `DescribeBank` who it is.
 
     Raises:
         InvalidRequestError: the URL is neither.
@@ -96,6 +96,12 @@ class FlightTransport:
         self._pool = StreamPool()
         self._deadlines = Deadlines(f"carls-deadlines {url}", self._close_idle, idle_s / 2)
         self._client = fl.FlightClient(_location(url), generic_options=_CHANNEL_OPTIONS)
+
+    def for_bank(self, bank_id: str) -> FlightTransport:
+        """The same connection and streams, for requests meant for a bank of that id."""
+        other = copy.copy(self)
+        other.bank_id = bank_id
+        return other
 
     def call(self, request: Request, timeout_s: float) -> Reply:
         """The bank's reply to a request.
@@ -148,11 +154,6 @@ class FlightTransport:
                 if not self._pool.drop_idle(0.0) and not sent:
                     raise
                 failure = _BrokenError(full, sent=False)
-            except UnknownTableError:
-                # An earlier attempt has dropped it; its reply was lost.
-                if sent and isinstance(request, DropTable):
-                    return Done()
-                raise
             left_s = due - time.monotonic()
             if failure.overdue or left_s < _LEAST_S:
                 raise self._given_up(request, timeout_s, failure, sent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import numpy as np
 
 from carls.client.arguments import integer, seconds
+from carls.client.sequence import Build
 from carls.client.split import split
-from carls.client.writer import Build, Writer
+from carls.client.writer import Writer
 from carls.errors import BankRestartedError, ClientForgottenError, ClosedError, UnknownTableError
 from carls.keys import Keys
 from carls.messages import (
@@ -83,11 +84,9 @@ class TableHandle(Generic[S]):
         """Remove the rows of n keys; returns (n,) bool, whether each had one."""
         batch = Keys.of(keys)
         self._drop_fetched()
-        found = []
-        for rows in split(batch, 1):
-            reply = self._write(partial(Erase, self.name, batch[rows]), timeout_s)
-            found.append(cast("Erased", reply).found)
-        return np.concatenate(found)
+        parts = [partial(Erase, self.name, batch[rows]) for rows in split(batch, 1)]
+        replies = self._write(parts, timeout_s)
+        return np.concatenate([cast("Erased", reply).found for reply in replies])
 
     def announce(self, step: int, part: int = 0, parts: int = 1, timeout_s: float | None = None) -> None:
         """Say that the table's rows, as far as they are made, come from checkpoints of `step` or later.
@@ -111,7 +110,7 @@ class TableHandle(Generic[S]):
         deadline = time.monotonic() + self._timeout(timeout_s)
         self.flush(timeout_s)
         build = partial(Announce, self.name, int(part), int(parts), int(step), self.bank.producer)
-        self._write(build, max(deadline - time.monotonic(), 0.001))
+        self._write([build], max(deadline - time.monotonic(), 0.001))
 
     def knowledge(
         self, at_least: int = -1, wait_s: float = 0.0, timeout_s: float | None = None
@@ -134,7 +133,12 @@ class TableHandle(Generic[S]):
                 return info
 
     def flush(self, timeout_s: float | None = None) -> None:
-        """Wait until every write so far has been applied; raises what went wrong in the background."""
+        """Wait until every write so far has been applied, and repeat what has an unknown outcome.
+
+        Raises:
+            DeadlineExceededError: that was not done in time; call it again.
+            CarlsError: what went wrong in the background, and was not told yet.
+        """
         self._check()
         self._writer.flush(self._timeout(timeout_s))
 
@@ -188,20 +192,23 @@ class TableHandle(Generic[S]):
         self._writer.wait(issued, timeout)
         return call(max(deadline - time.monotonic(), 0.001))
 
-    def _write(self, build: Build, timeout_s: float | None) -> Reply:
+    def _write(self, parts: Sequence[Build], timeout_s: float | None) -> list[Reply]:
         self._check()
-        return self._writer.write(build, self._timeout(timeout_s))
+        return self._writer.write(parts, self._timeout(timeout_s))
 
-    def _write_async(self, build: Build, timeout_s: float | None) -> Future[Reply]:
+    def _write_async(self, parts: Sequence[Build], timeout_s: float | None) -> Future[list[Reply]]:
         self._check()
-        return self._writer.write_async(build, self._timeout(timeout_s))
+        return self._writer.write_async(parts, self._timeout(timeout_s))
 
     def _send(self, request: Request, timeout_s: float) -> Reply:
         """Send a request; finds out here whether the bank was replaced by another."""
-        transport = self.bank._transport
-        known = self._bank_id
+        known, transport = self._bank_id, self.bank._transport
         if transport.bank_id != known:
             raise self._renewed(known)
+        write = getattr(request, "write", None)
+        if write is not None and not self._writer.made(write):
+            # Another thread has renewed the handle since this write was begun for the old bank.
+            raise self._restarted()
         try:
             return transport.call(request, timeout_s)
         except BankRestartedError:
@@ -223,11 +230,13 @@ class TableHandle(Generic[S]):
             mine = self._bank_id == old
             if mine:
                 self._open()
-                self._writer.renew()
         if mine:
             self._drop_fetched()
+        return self._restarted()
+
+    def _restarted(self) -> BankRestartedError:
         return BankRestartedError(
-            f"bank {old} at {self.bank.url} was replaced by bank {self._bank_id}: its in-memory rows are "
+            f"the bank at {self.bank.url} was replaced by bank {self._bank_id}: its in-memory rows are "
             f"gone. Table {self.name!r} is open again and the next call works; fill it anew if nobody "
             "else does",
             bank=self.bank.url,
@@ -240,6 +249,8 @@ class TableHandle(Generic[S]):
     def _open(self) -> None:
         info = cast("TableInfo", self.bank._call(OpenTable(self.name, self.spec.to_json()), again=True))
         self.spec = cast("S", spec_from_json(info.spec))
+        # In this order: whoever sees the new bank's id sees the identity that is meant for it.
+        self._writer.renew()
         self._bank_id = info.bank
 
     def _timeout(self, timeout_s: float | None) -> float:

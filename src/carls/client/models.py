@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -18,7 +19,6 @@ from carls.client.writer import Writer
 from carls.errors import (
     BankRestartedError,
     ClientForgottenError,
-    DeadlineExceededError,
     InvalidRequestError,
     InvalidValueError,
 )
@@ -50,7 +50,8 @@ class Models:
 
     def __init__(self, bank: Bank) -> None:
         self._bank = bank
-        self._writers: dict[str, tuple[Writer, threading.Lock]] = {}
+        self._bank_id = bank.id
+        self._writers: dict[str, Writer] = {}
         self._lock = threading.Lock()
 
     def publish(
@@ -67,28 +68,31 @@ class Models:
 
         Raises:
             InvalidValueError: no tensors, or one that numpy cannot hold.
+            OutcomeUnknownError: no reply in time; `flush()` sends what is left, which is safe.
         """
         check_name("model", name)
         step, keep = integer("step", step, 0), integer("keep", keep, 1)
         data = _serialized(name, tensors)
         digest = hashlib.sha256(data).hexdigest()
         starts = range(0, len(data), PART_BYTES)
-        timeout = self._timeout(timeout_s)
-        writer, turn = self._writer(name)
-        # One checkpoint at a time, so that the parts of two do not mix.
-        if not turn.acquire(timeout=timeout):
-            raise DeadlineExceededError(f"model {name!r}: another checkpoint is being published still")
-        try:
-            for part, start in enumerate(starts):
-                piece = data[start : start + PART_BYTES]
 
-                def build(write: WriteId, part: int = part, piece: bytes = piece) -> PublishModel:
-                    producer = self._bank.producer
-                    return PublishModel(name, step, keep, part, len(starts), digest, piece, producer, write)
+        def build(part: int, write: WriteId) -> PublishModel:
+            piece = data[starts[part] : starts[part] + PART_BYTES]
+            producer = self._bank.producer
+            return PublishModel(name, step, keep, part, len(starts), digest, piece, producer, write)
 
-                writer.write(build, timeout)
-        finally:
-            turn.release()
+        parts = [partial(build, part) for part in range(len(starts))]
+        self._writer(name).write(parts, self._timeout(timeout_s))
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until every checkpoint so far is published, and repeat what has an unknown outcome.
+
+        Raises:
+            DeadlineExceededError: that was not done in time; call it again.
+        """
+        deadline = time.monotonic() + self._timeout(timeout_s)
+        for writer in self._all_writers():
+            writer.flush(max(deadline - time.monotonic(), 0.001))
 
     def latest(
         self, name: str, newer_than: int | None = None, wait_s: float = 0.0, timeout_s: float | None = None
@@ -121,10 +125,15 @@ class Models:
 
     def close(self, timeout_s: float | None = None) -> None:
         """Give the writers back; closing twice is fine."""
-        with self._lock:
-            writers = [writer for writer, _ in self._writers.values()]
-        for writer in writers:
-            writer.close(self._timeout(timeout_s))
+        errors: list[Exception] = []
+        deadline = time.monotonic() + self._timeout(timeout_s)
+        for writer in self._all_writers():
+            try:
+                writer.close(max(deadline - time.monotonic(), 0.1))
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def _fetch(self, info: ModelInfo, timeout_s: float) -> Model | None:
         """The checkpoint's tensors; None if newer ones have replaced it meanwhile."""
@@ -143,28 +152,54 @@ class Models:
         tensors = safetensors.numpy.load(data)
         return Model(info.name, info.version, info.step, info.age, info.producer, tensors)
 
-    def _writer(self, name: str) -> tuple[Writer, threading.Lock]:
+    def _all_writers(self) -> tuple[Writer, ...]:
+        with self._lock:
+            return tuple(self._writers.values())
+
+    def _writer(self, name: str) -> Writer:
         self._bank._check()
         with self._lock:
             if name not in self._writers:
-                writer = Writer(f"model {name!r} of {self._bank.url}", self._send)
-                self._writers[name] = (writer, threading.Lock())
+                self._writers[name] = Writer(f"model {name!r} of {self._bank.url}", self._send)
             return self._writers[name]
 
     def _timeout(self, timeout_s: float | None) -> float:
         return self._bank.timeout_s if timeout_s is None else seconds("timeout_s", timeout_s)
 
     def _send(self, request: Request, timeout_s: float) -> Reply:
+        """Send a request; finds out here whether the bank was replaced by another."""
         self._bank._check()
-        transport = self._bank._transport
+        known, transport = self._bank_id, self._bank._transport
+        if transport.bank_id != known:
+            raise self._renewed(known)
+        if isinstance(request, PublishModel) and not self._writer(request.model).made(request.write):
+            # Another thread has learnt of the new bank since this write was begun for the old one.
+            raise self._restarted()
         try:
             return transport.call(request, timeout_s)
-        except (BankRestartedError, ClientForgottenError):
+        except BankRestartedError:
             self._bank._learn_id()
-            with self._lock:
-                for writer, _ in self._writers.values():
-                    writer.renew()
+            raise self._renewed(known) from None
+        except ClientForgottenError:
+            if isinstance(request, PublishModel):
+                self._writer(request.model).renew()
             raise
+
+    def _renewed(self, old: str) -> BankRestartedError:
+        """Go over to the bank that is there now, unless another thread has; says so."""
+        with self._lock:
+            if self._bank_id == old:
+                for writer in self._writers.values():
+                    writer.renew()
+                self._bank_id = self._bank.id
+        return self._restarted()
+
+    def _restarted(self) -> BankRestartedError:
+        return BankRestartedError(
+            f"the bank at {self._bank.url} was replaced by bank {self._bank_id}: its models are gone. "
+            "The next call works; publish them again if nobody else does",
+            bank=self._bank.url,
+        )
 
 
 def _serialized(name: str, tensors: Mapping[str, Any]) -> bytes:

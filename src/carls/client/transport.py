@@ -1,4 +1,4 @@
-"""Transport: how requests reach a bank. Two methods, so that a test double is trivial."""
+"""Transport: how requests reach a bank. Three methods, so that a test double is trivial."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ class Transport(Protocol):
     Attributes:
         url: where the bank is.
         bank_id: id of the bank that requests are meant for, "" while it is not known. A bank of
-            another id answers `BankRestartedError`; whoever handles that sets the new id.
+            another id answers `BankRestartedError`. It never changes, so that no write that was
+            made for one bank reaches another one.
     """
 
     url: str
     bank_id: str
+
+    def for_bank(self, bank_id: str) -> Transport:
+        """The same transport, closed with this one, for requests meant for a bank of that id."""
+        ...
 
     def call(self, request: Request, timeout_s: float) -> Reply:
         """Send `request` and wait for its reply at most `timeout_s` seconds. Thread-safe.

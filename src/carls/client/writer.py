@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
-from carls.errors import (
-    BankRestartedError,
-    ClientForgottenError,
-    ClosedError,
-    DeadlineExceededError,
-    InvalidRequestError,
-    OutcomeUnknownError,
-    TableError,
-)
-from carls.messages import Reply, Request, WriteId
-
-#: Builds the request of a write that has got its identity.
-Build = Callable[[WriteId], Request]
-Send = Callable[[Request, float], Reply]
+from carls.client.sequence import Build, Send, WriteSequence
+from carls.errors import CarlsError, ClosedError, DeadlineExceededError, OutcomeUnknownError
+from carls.messages import Reply, WriteId
 
 #: Writes that may wait in the background before the next one has to wait itself.
 QUEUE_CAPACITY = 16
@@ -40,30 +24,17 @@ QUEUE_CAPACITY = 16
 _GLANCE_S, _IDLE_S = 0.2, 5.0
 #: What a write may be late by when its own deadline has passed, in seconds.
 _GRACE_S = 2.0
-#: Answers that settle a write: it was not applied and never will be.
-_REFUSALS = (InvalidRequestError, TableError, BankRestartedError, ClientForgottenError)
 
 _log = logging.getLogger("carls.client")
 
 
 @dataclass
-class _Identity:
-    """Who the bank takes the writer for, and how far it has come."""
-
-    client: str = field(default_factory=lambda: os.urandom(16).hex())
-    sequence: int = 0
-    acknowledged: bool = False
-    #: The write whose outcome is unknown.
-    unsettled: Request | None = None
-
-
-@dataclass
 class _Job:
-    build: Build
+    parts: Sequence[Build]
     timeout_s: float
-    #: Whether somebody waits for the reply, and so gets its error.
-    awaited: bool
-    reply: Future[Reply] = field(default_factory=Future)
+    #: The deadline of whoever waits for the replies, and so gets their error; None if nobody does.
+    deadline: float | None
+    replies: Future[list[Reply]] = field(default_factory=Future)
 
 
 class Writer:
@@ -71,7 +42,9 @@ class Writer:
 
     A write whose outcome is unknown is kept and repeated under its sequence number before
     the next write, or by `flush`. An error of a background write is raised by its future
-    and at the owner's next call. Writes that are queued when the program ends are still sent.
+    and at the owner's next call, but for an unknown outcome: only its future has that, and
+    what settling it brings is raised by whoever settles it. Writes that are queued when the
+    program ends are still sent.
 
     Args:
         what: the handle, for messages of errors.
@@ -87,39 +60,44 @@ class Writer:
         self._closed = False
         self._thread: threading.Thread | None = None
         self._background_error: Exception | None = None
-        self._identity = _Identity()
+        self._sequence = WriteSequence(what, send)
         self.issued = 0
         self.settled = 0
 
     def renew(self) -> None:
         """Take a new identity, for a bank that does not know this writer."""
-        self._identity = _Identity()
+        self._sequence.renew()
 
-    def write(self, build: Build, timeout_s: float) -> Reply:
-        """Send one write and wait for its reply, both within `timeout_s` seconds."""
+    def made(self, write: WriteId) -> bool:
+        """Whether a write has this writer's present identity."""
+        return write.client == self._sequence.client
+
+    def write(self, parts: Sequence[Build], timeout_s: float) -> list[Reply]:
+        """Send one write in its parts and wait for their replies; each part, with its reply, and what
+        comes before it, has `timeout_s` seconds."""
         deadline = time.monotonic() + timeout_s
         with self._turn_if_free() as free:
             if free:
-                return self._apply(build, timeout_s)
-        reply = self._enqueue(build, timeout_s, awaited=True)
+                return self._sequence.apply(parts, deadline, timeout_s)
+        replies = self._enqueue(parts, timeout_s, deadline)
         try:
-            return reply.result(max(deadline - time.monotonic(), 0))
+            return replies.result(max(deadline - time.monotonic(), 0))
         except FutureTimeoutError:
-            if reply.cancel():
+            if replies.cancel():
                 raise DeadlineExceededError(
                     f"{self._what}: earlier writes were not done within {timeout_s:g} s; "
                     "this one was not sent"
                 ) from None
-        # It is on its way, with a deadline of its own.
+        # It is on its way: the first part until the same deadline, each other with one of its own.
         try:
-            return reply.result(timeout_s + _GRACE_S)
+            return replies.result((len(parts) - 1) * timeout_s + _GRACE_S)
         except FutureTimeoutError:
             raise OutcomeUnknownError(f"{self._what}: no reply within {timeout_s:g} s") from None
 
-    def write_async(self, build: Build, timeout_s: float) -> Future[Reply]:
-        """Queue one write, to be sent with a deadline of `timeout_s` seconds; waits as long for
-        room in the queue. The future can be cancelled until the write is sent."""
-        return self._enqueue(build, timeout_s, awaited=False)
+    def write_async(self, parts: Sequence[Build], timeout_s: float) -> Future[list[Reply]]:
+        """Queue one write, each part to be sent with a deadline of `timeout_s` seconds; waits as long
+        for room in the queue. The future can be cancelled until the first part is sent."""
+        return self._enqueue(parts, timeout_s, None)
 
     def wait(self, settled: int, timeout_s: float) -> None:
         """Wait until so many writes are settled."""
@@ -138,20 +116,29 @@ class Writer:
             self._background_error = self._background_error or error
 
     def raise_background_error(self) -> None:
-        """Raise, once, the first error of background writes that nobody has seen yet."""
-        if self._background_error is not None:
-            with self._changed:
-                error, self._background_error = self._background_error, None
-            if error is not None:
-                raise error
+        """Raise, once, the first error of background work that nobody has seen yet."""
+        if self._background_error is None:
+            return
+        with self._changed:
+            error, self._background_error = self._background_error, None
+        if isinstance(error, CarlsError):
+            raise type(error)(
+                f"{self._what}: earlier work in the background failed; this call sent nothing of its own: "
+                f"{error.message}",
+                bank=error.bank,
+                table=error.table,
+                details=error.details,
+            ) from error
+        if error is not None:
+            raise error
 
     def flush(self, timeout_s: float) -> None:
-        """Wait until every write is done; repeat the one whose outcome is unknown, if any."""
+        """Wait until every write is done; repeat what has an unknown outcome."""
         deadline = time.monotonic() + timeout_s
         self.wait(self.issued, timeout_s)
-        if self._identity.unsettled is not None:
+        if self._sequence.unsettled:
             with self._turn(deadline):
-                self._settle(self._identity, max(deadline - time.monotonic(), 0.001))
+                self._sequence.settle(deadline)
         self.raise_background_error()
 
     def close(self, timeout_s: float) -> None:
@@ -168,8 +155,8 @@ class Writer:
                 self.settled += len(waiting)
                 self._changed.notify_all()
             for job in waiting:
-                if job.reply.set_running_or_notify_cancel():
-                    job.reply.set_exception(
+                if job.replies.set_running_or_notify_cancel():
+                    job.replies.set_exception(
                         ClosedError(f"{self._what} was closed before this write was sent")
                     )
             if thread is not None:
@@ -219,8 +206,10 @@ class Writer:
 
     # --- the background ---
 
-    def _enqueue(self, build: Build, timeout_s: float, *, awaited: bool) -> Future[Reply]:
-        job = _Job(build, timeout_s, awaited)
+    def _enqueue(
+        self, parts: Sequence[Build], timeout_s: float, deadline: float | None
+    ) -> Future[list[Reply]]:
+        job = _Job(parts, timeout_s, deadline)
         with self._changed:
             self._check_open()
             if not self._changed.wait_for(
@@ -239,7 +228,7 @@ class Writer:
             self.issued += 1
             self._queue.append(job)
             self._changed.notify_all()
-        return job.reply
+        return job.replies
 
     def _work(self) -> None:
         while True:
@@ -247,16 +236,22 @@ class Writer:
             if job is None:
                 return
             try:
-                if job.reply.set_running_or_notify_cancel():
-                    job.reply.set_result(self._apply(job.build, job.timeout_s))
+                if job.replies.set_running_or_notify_cancel():
+                    deadline = job.deadline or time.monotonic() + job.timeout_s
+                    job.replies.set_result(self._sequence.apply(job.parts, deadline, job.timeout_s))
             except Exception as error:
-                if not job.awaited:
-                    self.report(error)
-                    if not threading.main_thread().is_alive():
-                        _log.warning("a write was lost when the program ended: %s", error)
-                job.reply.set_exception(error)
+                if job.deadline is None:
+                    self._tell(error)
+                job.replies.set_exception(error)
             finally:
                 self._done(1)
+
+    def _tell(self, error: Exception) -> None:
+        """Have the error of a background write raised, unless it is repeated anyway."""
+        if not threading.main_thread().is_alive():
+            _log.warning("a write was lost when the program ended: %s", error)
+        if not isinstance(error, OutcomeUnknownError):
+            self.report(error)
 
     def _next_job(self) -> _Job | None:
         """The next job, with the turn to send it; None when the thread is to end."""
@@ -273,51 +268,3 @@ class Writer:
             self._sending = True
             self._changed.notify_all()
             return job
-
-    # --- sending, by the thread that has the turn ---
-
-    def _apply(self, build: Build, timeout_s: float) -> Reply:
-        deadline = time.monotonic() + timeout_s
-        identity = self._identity
-        if identity.unsettled is not None:
-            self._settle(identity, timeout_s)
-        identity.sequence += 1
-        request = build(WriteId(identity.client, identity.sequence, not identity.acknowledged))
-        try:
-            reply = self._send(request, max(deadline - time.monotonic(), 0.001))
-        except OutcomeUnknownError:
-            identity.unsettled = _copied(request)
-            raise
-        identity.acknowledged = True
-        return reply
-
-    def _settle(self, identity: _Identity, timeout_s: float) -> None:
-        """Repeat the write whose outcome is unknown, under its own sequence number."""
-        request = identity.unsettled
-        if request is None:
-            return
-        try:
-            self._send(request, timeout_s)
-        except _REFUSALS:
-            identity.unsettled = None
-            raise
-        except Exception as error:
-            raise DeadlineExceededError(
-                f"{self._what}: the outcome of an earlier write is still unknown after {timeout_s:.3g} s "
-                f"more; this call sent nothing of its own: {error}"
-            ) from error
-        identity.unsettled = None
-        identity.acknowledged = True
-
-
-def _copied(request: Any) -> Any:
-    """The request over memory of its own: its caller may use the arrays again."""
-    return type(request)(*map(_copy, request))
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.copy()
-    if isinstance(value, pa.RecordBatch):
-        return value.copy_to(pa.default_cpu_memory_manager())
-    return value

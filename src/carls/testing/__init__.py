@@ -17,10 +17,13 @@ from carls.testing.conformance import BankConformance
 from carls.testing.faults import Fault, FaultyTransport, connect_with_faults
 from carls.testing.machine import bank_machine
 from carls.testing.oracle import OracleTable, initial_value
+from carls.testing.proxy import Direction, FaultyProxy
 
 __all__ = [
     "BankConformance",
+    "Direction",
     "Fault",
+    "FaultyProxy",
     "FaultyTransport",
     "OracleTable",
     "bank_machine",

@@ -195,7 +195,7 @@ ALL = (
     ),
     Action("list_tables", ListTables, {}, _several(_table)),
     Action("describe_table", DescribeTable, _NAMED, _table),
-    Action("drop_table", DropTable, _NAMED, _done),
+    Action("drop_table", DropTable, {**_NAMED, "write": write_id}, _done),
     Action("describe_bank", DescribeBank, {}, _bank),
     Action("fetch_statistics", FetchStatistics, _NAMED, _statistics),
     Action("fetch_status", FetchStatus, {}, _status),
