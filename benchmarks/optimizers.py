@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -95,7 +96,7 @@ def compare(times: dict[str, Any]) -> list[Result]:
 
 def show(results: list[Result], title: str) -> Table:
     """A line for each optimizer."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE)
     columns = (
         "optimizer",
         "push ms",

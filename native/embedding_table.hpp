@@ -87,8 +87,9 @@ public:
     // Sets rows to values (n, dim), in the batch's order where keys repeat; optimizer state stays.
     template <class Keys>
     void assign(const Keys &keys, size_t n, const float *values, const Stamp &stamp) {
-        write(keys, n, stamp.now, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows) {
+        write(keys, n, stamp.now, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows, Ahead &ahead) {
             for (size_t k = 0; k < rows.size(); ++k) {
+                ahead.keep_pace(k);
                 std::memcpy(value(rows[k]), values + size_t{positions[k]} * dim_, dim_ * sizeof(float));
                 stamp.put_on(rows[k]);
             }
@@ -105,7 +106,7 @@ public:
         Pushed pushed;
         std::vector<Total> totals;
         std::vector<std::vector<float>> sums;
-        write(keys, n, stamp.now, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows) {
+        write(keys, n, stamp.now, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows, Ahead &ahead) {
             totals.clear();
             sums.clear();
             Marks marks(rows.size());
@@ -128,6 +129,7 @@ public:
                 add_to(total.sum, gradient, dim_);
             }
             for (size_t k = 0; k < totals.size(); ++k) {
+                ahead.keep_pace(k);
                 RowHeader *row = marks.rows[k];
                 const Total &total = totals[k];
                 const float *gradient = total.sum != nullptr ? total.sum : total.gradient;
@@ -255,9 +257,26 @@ private:
         return number;
     }
 
-    // Calls visit(positions, rows) for each stripe's part of the batch, under its write lock, with
-    // a row for every key. While one stripe is written, the rows of the next one and the index
-    // slots of the one after that are on their way from memory.
+    // Likely rows of the stripe that is written next. They are fetched while the stripe before it is
+    // worked on, one at a time: all at once they are more than the processor can have on their way,
+    // and it would wait in place of working.
+    struct Ahead {
+        std::vector<const RowHeader *> rows;
+        size_t fetched = 0;
+        uint32_t row_bytes;  // state included
+
+        // For the k-th row of each of the two passes over a stripe, finding and changing its rows.
+        void keep_pace(size_t k) {
+            if (k % 2 == 0 && fetched < rows.size()) fetch(rows[fetched++], row_bytes);
+        }
+        void fetch_rest() {
+            while (fetched < rows.size()) fetch(rows[fetched++], row_bytes);
+        }
+    };
+
+    // Calls visit(positions, rows, ahead) for each stripe's part of the batch, under its write lock,
+    // with a row for every key; visit keeps ahead's pace. While one stripe is written, the rows of the
+    // next one and the index slots of the one after that are on their way from memory.
     template <class Keys, class Visit>
     void write(const Keys &keys, size_t n, uint64_t now, Visit visit) {
         const BatchPlan plan(keys, n);
@@ -265,33 +284,42 @@ private:
         std::vector<RowHeader *> rows;
         store_.prefetch_slots(plan, plan.begin[0], plan.size(0));
         store_.prefetch_slots(plan, plan.begin[1], plan.size(1));
-        fetch_stripe(plan, 0);
+        Ahead ahead;
+        ahead.row_bytes =
+            static_cast<uint32_t>(sizeof(RowHeader) + (dim_ + optimizer_.state_floats(dim_)) * sizeof(float));
+        look_ahead(plan, 0, ahead);
+        ahead.fetch_rest();
         for (uint32_t s = 0; s < kStripes; ++s) {
             if (s + 2 < kStripes) store_.prefetch_slots(plan, plan.begin[s + 2], plan.size(s + 2));
-            if (s + 1 < kStripes) fetch_stripe(plan, s + 1);
-            if (plan.size(s) == 0) continue;
+            if (s + 1 < kStripes) look_ahead(plan, s + 1, ahead);
+            if (plan.size(s) == 0) {
+                ahead.fetch_rest();
+                continue;
+            }
             const RowStore::WriteGuard guard(store_, s);
             rows.clear();
             for (uint32_t k = 0; k < plan.size(s); ++k) {
+                ahead.keep_pace(k);
                 const uint32_t i = plan.positions(s)[k];
                 uint32_t number = store_.find(s, plan.hashes[i], keys, i);
                 if (number == RowStore::kNone) number = add(keys, plan.hashes[i], s, i, now);
                 rows.push_back(store_.row(s, number));
             }
-            visit(plan.positions(s), rows);
+            visit(plan.positions(s), rows, ahead);
+            ahead.fetch_rest();
         }
     }
 
-    // Fetches the likely rows of a stripe's part of the batch, state included. Rows never move, so
-    // the lock need not be held until they are used.
-    void fetch_stripe(const BatchPlan &plan, uint32_t s) {
+    // Notes the likely rows of a stripe's part of the batch. Rows never move, so the lock need not be
+    // held until they are used.
+    void look_ahead(const BatchPlan &plan, uint32_t s, Ahead &ahead) {
+        ahead.rows.clear();
+        ahead.fetched = 0;
         if (plan.size(s) == 0) return;
         const RowStore::ReadGuard guard(store_, s);
-        const uint32_t bytes =
-            static_cast<uint32_t>(sizeof(RowHeader) + (dim_ + optimizer_.state_floats(dim_)) * sizeof(float));
         for (uint32_t k = 0; k < plan.size(s); ++k) {
             const uint32_t number = store_.guess(s, plan.hashes[plan.positions(s)[k]]);
-            if (number != RowStore::kNone) fetch(store_.row(s, number), bytes);
+            if (number != RowStore::kNone) ahead.rows.push_back(store_.row(s, number));
         }
     }
 

@@ -68,7 +68,7 @@ struct RowwiseAdagrad {  // state: one sum of mean squares
     }
 };
 
-struct Adam {  // state: mean, mean square, number of updates
+struct Adam {  // state: number of updates, mean, mean square
     double beta1, beta2;
     float eps;
     // exp(t * log(beta)) takes a third of the time of pow(beta, t).
@@ -78,9 +78,9 @@ struct Adam {  // state: mean, mean square, number of updates
     float initial() const { return 0; }
     void apply(float *value, float *state, const float *grad, uint32_t dim, Pull pull, float lr) const {
         // A float counts exactly to 2^24 and stays there; the corrections are 1 long before.
-        const double t = state[2 * dim] += 1.0f;
+        const double t = state[0] += 1.0f;
         const double step = lr / (1 - std::exp(t * log_beta1)), unbias = 1 / std::sqrt(1 - std::exp(t * log_beta2));
-        adam(value, state, state + dim, grad, dim, pull, static_cast<float>(step), static_cast<float>(unbias),
+        adam(value, state + 1, state + 1 + dim, grad, dim, pull, static_cast<float>(step), static_cast<float>(unbias),
              static_cast<float>(1 - beta1), static_cast<float>(beta2), static_cast<float>(1 - beta2), eps);
     }
 };

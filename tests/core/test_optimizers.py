@@ -245,8 +245,9 @@ def test_clipped_rows_are_counted_exactly(
     for key, gradient in zip(ids, gradients, strict=True):
         sums[key] = sums[key] + gradient if key in sums else gradient
     table = EmbeddingTable("t", EmbeddingSpec(dim=dim, optimizer=optimizer, initializer=carls.Zeros()))
-    clipped = table.push(carls.Keys.of(ids), gradients, step=-1, producer=0, now=1)
-    assert clipped == sum(clip(optimizer, gradient)[1] for gradient in sums.values())
+    written = table.push(carls.Keys.of(ids), gradients, step=-1, producer=0, now=1)
+    assert written.rows == len(sums)
+    assert written.clipped == sum(clip(optimizer, gradient)[1] for gradient in sums.values())
     for key, gradient in sums.items():
         values, _ = table.lookup(carls.Keys.of([key]), False, AgeBound(), 1)
         np.testing.assert_allclose(values[0], -clip(optimizer, gradient)[0], rtol=2e-6, atol=0)
