@@ -42,21 +42,23 @@ Threads = Annotated[
 
 
 class Times(NamedTuple):
-    """Seconds of each step, and of each block with the end of its pushes."""
+    """Seconds of each step; for each block with the end of its pushes, seconds a step, and seconds
+    of the processor's time that all threads of this process took a step."""
 
     steps: list[float]
     blocks: list[float]
+    processor: list[float]
 
 
 def alternate(trainers: list[Trainer], steps: int) -> dict[str, Times]:
     """At least `steps` steps of each trainer, block by block in turn."""
-    times = {trainer.name: Times([], []) for trainer in trainers}
+    times = {trainer.name: Times([], [], []) for trainer in trainers}
     for trainer in trainers:
         trainer.start()
     first = 0
     while len(times[trainers[0].name].steps) < steps:
         for trainer in trainers:
-            block = 0.0
+            block, processor = 0.0, time.process_time()
             for step in range(first, first + BLOCK):
                 start = time.perf_counter()
                 trainer.step(step)
@@ -68,6 +70,7 @@ def alternate(trainers: list[Trainer], steps: int) -> dict[str, Times]:
             start = time.perf_counter()
             trainer.finish()
             times[trainer.name].blocks.append((block + time.perf_counter() - start) / BLOCK)
+            times[trainer.name].processor.append((time.process_time() - processor) / BLOCK)
         first += BLOCK
     return times
 
@@ -76,12 +79,13 @@ def summarize(times: dict[str, Times], trainers: list[Trainer], staleness: Stale
     """Milliseconds a step, phases, the ratio to the local step, and how stale the rows were."""
     results = []
     for trainer in trainers:
-        name, (steps, blocks) = trainer.name, times[trainer.name]
+        name, (steps, blocks, processor) = trainer.name, times[trainer.name]
         n = len(steps)
         results += [
             Result(name, "median step", *_milliseconds(steps), n),
             Result(name, "p99 step", float(np.percentile(steps, 99)) * 1e3, "ms", None, n),
             Result(name, "with the pushes' end", *_milliseconds(blocks), len(blocks)),
+            Result(name, "processor time of all threads", *_milliseconds(processor), len(blocks)),
         ]
         for phase, seconds in trainer.phases.seconds.items():
             results.append(Result(name, phase, float(np.median(seconds)) * 1e3, "ms", None, len(seconds)))
