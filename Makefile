@@ -12,7 +12,7 @@ install: .venv/.built
 	$(BIN)/pip install --quiet --constraint constraints.txt \
 		"scikit-build-core>=0.11" "nanobind>=2.4" "cmake>=3.24" "ninja>=1.11"
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation \
-		--editable ".[torch,demo,dev]"
+		--editable ".[torch,demo,bench,dev]"
 	touch $@
 
 # Python sources are used in place: edits need nothing, but files that come or go do.
@@ -34,8 +34,7 @@ test-slow: install
 	$(BIN)/python -m pytest -m slow
 
 bench: install
-	$(BIN)/carls bench lookup --json out/bench-lookup.json
-	$(BIN)/carls bench push --json out/bench-push.json
+	$(BIN)/python -m benchmarks --out out/bench
 
 lint: install
 	$(BIN)/ruff check .

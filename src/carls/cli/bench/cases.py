@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import carls
-from carls.cli.bench.echo import EchoClient
+from carls.cli.bench.echo import EchoClient, echo_process, lookup_request, push_request
 from carls.service.process import BankProcess
 
 Cases = dict[str, Callable[[int], Any]]
@@ -72,35 +70,41 @@ def local_push(rows: int, dim: int, batch: int) -> Iterator[Cases]:
 
 def remote_lookup(url: str | None, rows: int, dim: int, batch: int) -> Iterator[Cases]:
     """Through a server, string keys given as a list; against bare exchanges of the same columns."""
-    with _remote_table(url, dim, None) as table, _echo() as echo:
+    with (
+        _remote_table(url, dim, None) as table,
+        echo_process() as echo,
+        EchoClient(echo, f"fair lookup {dim}") as fair,
+        EchoClient(echo, f"hot lookup {dim} {batch}") as hot,
+    ):
         names = _names(rows)
         _fill(table, names)
         batches = [[names[j] for j in pick] for pick in _picks(rows, batch)]
         encoded = [carls.Keys.of(keys) for keys in batches]
-        fair, hot = EchoClient(echo, f"fair {dim}"), EchoClient(echo, f"hot {dim} {batch}")
         yield {
             "remote": lambda i: table.lookup(batches[i % BATCHES]),
             "remote, keys encoded": lambda i: table.lookup(encoded[i % BATCHES]),
-            "fair echo": lambda i: fair.lookup(batches[i % BATCHES]),
-            "hot echo": lambda i: hot.lookup(batches[i % BATCHES]),
+            "fair echo": lambda i: fair.lookup(lookup_request(batches[i % BATCHES])),
+            "hot echo": lambda i: hot.lookup(lookup_request(batches[i % BATCHES])),
         }
-        fair.close()
-        hot.close()
 
 
 def remote_push(url: str | None, rows: int, dim: int, batch: int) -> Iterator[Cases]:
     """Through a server, Adagrad, string keys given as a list; against bare exchanges."""
     gradients = np.random.default_rng(1).standard_normal((batch, dim)).astype(np.float32)
-    with _remote_table(url, dim, carls.Adagrad(lr=0.01)) as table, _echo() as echo:
+    with (
+        _remote_table(url, dim, carls.Adagrad(lr=0.01)) as table,
+        echo_process() as echo,
+        EchoClient(echo, "fair push") as fair,
+        EchoClient(echo, "hot push") as hot,
+    ):
         names = _names(rows)
         _fill(table, names)
         batches = [[names[j] for j in pick] for pick in _picks(rows, batch)]
-        fair = EchoClient(echo, "push")
         yield {
             "remote": lambda i: table.push_gradients(batches[i % BATCHES], gradients),
-            "fair echo": lambda i: fair.push(batches[i % BATCHES], gradients),
+            "fair echo": lambda i: fair.exchange(push_request(batches[i % BATCHES], gradients)),
+            "hot echo": lambda i: hot.exchange(push_request(batches[i % BATCHES], gradients)),
         }
-        fair.close()
 
 
 def _names(rows: int) -> list[str]:
@@ -132,15 +136,3 @@ def _remote_table(
             yield bank.embeddings(name, dim=dim, optimizer=optimizer)
         finally:
             bank.drop(name)
-
-
-@contextmanager
-def _echo() -> Iterator[str]:
-    """URL of an echo server in a process of its own."""
-    command = [sys.executable, "-c", "from carls.cli.bench.echo import main; main()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()

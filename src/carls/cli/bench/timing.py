@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,13 +36,20 @@ def interleave(
     return {name: np.array(values) for name, values in seconds.items()}
 
 
-def summarize(times: Mapping[str, npt.NDArray[np.float64]], batch: int) -> list[Result]:
-    """Median, p99 and rows per second of each case; the first case against each other one.
+def summarize(
+    times: Mapping[str, npt.NDArray[np.float64]],
+    batch: int,
+    pairs: Sequence[tuple[str, str]] | None = None,
+) -> list[Result]:
+    """Median, p99 and rows per second of each case, and how the rates of pairs of cases compare.
 
-    `ratio` compares rates: 1.0 is as fast, 2.0 twice as fast as the other.
+    Args:
+        times: seconds of the calls of each case.
+        batch: rows of a call.
+        pairs: a case, and the case that it is compared with; by default the first case against
+            each other one. `ratio` is 1.0 where it is as fast, 2.0 where it is twice as fast.
     """
     results = []
-    headline, *yardsticks = times
     for name, values in times.items():
         median, quartiles = float(np.median(values)), np.percentile(values, [25, 75])
         spread = float(quartiles[1] - quartiles[0]) / 1.349  # of a normal distribution: its sd
@@ -50,19 +57,12 @@ def summarize(times: Mapping[str, npt.NDArray[np.float64]], batch: int) -> list[
         results.append(Result(name, "median call", median * 1e3, "ms", spread * 1e3, n))
         results.append(Result(name, "p99 call", float(np.percentile(values, 99)) * 1e3, "ms", None, n))
         results.append(Result(name, "rate", batch / median, "rows/s", None, n))
-    mine = np.median(times[headline])
-    for name in yardsticks:
-        other = times[name]
+    if pairs is None:
+        headline, *yardsticks = times
+        pairs = [(headline, other) for other in yardsticks]
+    for name, other in pairs:
+        mine, its = float(np.median(times[name])), float(np.median(times[other]))
         results.append(
-            Result(
-                headline,
-                "rate",
-                batch / float(mine),
-                "rows/s",
-                None,
-                len(other),
-                name,
-                float(np.median(other) / mine),
-            )
+            Result(name, "rate", batch / mine, "rows/s", None, len(times[name]), other, its / mine)
         )
     return results

@@ -1,0 +1,1 @@
+"""Comparisons of carls with other software: `make bench`, or `python -m benchmarks.lookup --help`."""
