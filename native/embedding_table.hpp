@@ -60,6 +60,12 @@ public:
             row->count.fetch_add(1, std::memory_order_relaxed);
             copy(row, i, bound, now, values, meta);
         });
+        if (missing.empty()) return;
+        // What takes time is done before a lock is taken.
+        store_.make_ready(missing.size());
+        for (const uint32_t i : missing) {
+            initializer_.fill(keys.initializer_key(i, plan.hashes[i]), values + size_t{i} * dim_, dim_);
+        }
         // The missing positions come in the order of their stripes.
         for (size_t from = 0, to = 0; from < missing.size(); from = to) {
             const uint32_t s = BatchPlan::stripe_of(plan.hashes[missing[from]]);
@@ -71,7 +77,7 @@ public:
                 const uint32_t i = missing[k];
                 uint32_t number = store_.find(s, plan.hashes[i], keys, i);
                 if (number == RowStore::kNone) {
-                    number = add(keys, plan.hashes[i], s, i, now);
+                    number = add(keys, plan.hashes[i], s, i, now, values + size_t{i} * dim_);
                     created.set(store_.row(s, number));
                 }
                 RowHeader *row = store_.row(s, number);
@@ -245,12 +251,13 @@ private:
         }
     }
 
+    // A new row of that value, the optimizer's state at its start.
     template <class Keys>
-    uint32_t add(const Keys &keys, uint64_t hash, uint32_t s, uint32_t i, uint64_t now) {
+    uint32_t add(const Keys &keys, uint64_t hash, uint32_t s, uint32_t i, uint64_t now, const float *from) {
         const uint32_t number = store_.insert(s, hash, keys, i);
         RowHeader *row = store_.row(s, number);
         row->set_written_at(now);
-        initializer_.fill(keys.initializer_key(i, hash), value(row), dim_);
+        std::memcpy(value(row), from, dim_ * sizeof(float));
         optimizer_.start(state(row), dim_);
         return number;
     }
@@ -262,7 +269,9 @@ private:
     void write(const Keys &keys, size_t n, uint64_t now, Visit visit) {
         const BatchPlan plan(keys, n);
         store_.check_room(plan);
+        store_.make_ready(0);
         std::vector<RowHeader *> rows;
+        std::vector<float> initial(dim_);
         store_.prefetch_slots(plan, plan.begin[0], plan.size(0));
         store_.prefetch_slots(plan, plan.begin[1], plan.size(1));
         fetch_stripe(plan, 0);
@@ -275,7 +284,10 @@ private:
             for (uint32_t k = 0; k < plan.size(s); ++k) {
                 const uint32_t i = plan.positions(s)[k];
                 uint32_t number = store_.find(s, plan.hashes[i], keys, i);
-                if (number == RowStore::kNone) number = add(keys, plan.hashes[i], s, i, now);
+                if (number == RowStore::kNone) {
+                    initializer_.fill(keys.initializer_key(i, plan.hashes[i]), initial.data(), dim_);
+                    number = add(keys, plan.hashes[i], s, i, now, initial.data());
+                }
                 rows.push_back(store_.row(s, number));
             }
             visit(plan.positions(s), rows);

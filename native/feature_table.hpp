@@ -61,6 +61,7 @@ public:
     void assign(const Keys &keys, size_t n, const std::vector<ColumnInput> &inputs, const Stamp &stamp) {
         const BatchPlan plan(keys, n);
         store_.check_room(plan);
+        store_.make_ready(0);
         std::vector<uint64_t> lists(columns_.size());
         for (uint32_t s = 0; s < kStripes; ++s) {
             if (plan.size(s) == 0) continue;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "arena.hpp"
+#include "key_index.hpp"
 #include "keys.hpp"
 #include "layout.hpp"
 
@@ -25,7 +26,7 @@ struct TableFull : std::runtime_error {
 
 // Readers share, a writer is alone; waiting writers go before new readers, so that a stream
 // of look-ups cannot starve a push.
-class StripeLock {
+class alignas(64) StripeLock {
 public:
     StripeLock() {
         pthread_rwlockattr_t attributes;
@@ -128,12 +129,10 @@ public:
     BlockHeap &heap(uint32_t stripe) { return heaps_[stripe]; }
     uint64_t bytes() const { return arena_.used(); }
 
-    uint64_t size() {
+    // Waits for nobody.
+    uint64_t size() const {
         uint64_t rows = 0;
-        for (uint32_t s = 0; s < kStripes; ++s) {
-            const ReadGuard guard(*this, s);
-            rows += header_->stripe[s].live;
-        }
+        for (const StripeHeader &stripe : header_->stripe) rows += stripe.live.load(std::memory_order_relaxed);
         return rows;
     }
 
@@ -153,10 +152,7 @@ public:
         const uint32_t end = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{from} + count, plan.order.size()));
         for (uint32_t at = from; at < end; ++at) {
             const uint64_t hash = plan.hashes[plan.order[at]];
-            const StripeHeader &stripe = header_->stripe[BatchPlan::stripe_of(hash)];
-            const uint64_t index = stripe.index.load(std::memory_order_relaxed);
-            const uint32_t bits = stripe.index_bits.load(std::memory_order_relaxed);
-            if (index != 0) __builtin_prefetch(arena_.at<uint32_t>(index) + (hash & ((uint64_t{1} << bits) - 1)));
+            KeyIndex::prefetch(arena_, header_->stripe[BatchPlan::stripe_of(hash)], hash);
         }
     }
     void prefetch_slots(const BatchPlan &plan) const { prefetch_slots(plan, 0, UINT32_MAX); }
@@ -165,7 +161,7 @@ public:
     // touched, so that the caller can fetch many rows at once. Under the stripe's lock.
     uint32_t guess(uint32_t stripe, uint64_t hash) const {
         uint32_t found = kNone;
-        probe(stripe, hash, [&](uint32_t, uint32_t number) {
+        KeyIndex::probe(arena_, header_->stripe[stripe], hash, [&](uint32_t, uint32_t number) {
             found = number;
             return true;
         });
@@ -176,7 +172,7 @@ public:
     template <class Keys>
     uint32_t find(uint32_t stripe, uint64_t hash, const Keys &keys, size_t i) const {
         uint32_t found = kNone;
-        probe(stripe, hash, [&](uint32_t, uint32_t number) {
+        KeyIndex::probe(arena_, header_->stripe[stripe], hash, [&](uint32_t, uint32_t number) {
             if (!keys.equals(row(stripe, number)->key, i, arena_)) return false;
             found = number;
             return true;
@@ -188,19 +184,23 @@ public:
     // batch changes anything.
     void check_room(const BatchPlan &plan) const {
         for (uint32_t s = 0; s < kStripes; ++s) {
-            if (uint64_t{header_->stripe[s].live} + plan.size(s) > kMaxRowsPerStripe) {
+            if (uint64_t{header_->stripe[s].live.load(std::memory_order_relaxed)} + plan.size(s) > kMaxRowsPerStripe) {
                 throw TableFull("a table holds at most about " + std::to_string(uint64_t{kMaxRowsPerStripe} * kStripes) +
                                 " rows; erase some, or spread the keys over several tables");
             }
         }
     }
 
+    // Has memory ready for so many new rows and some more; see Arena. Under no lock.
+    void make_ready(uint64_t rows) { arena_.make_ready(rows * row_bytes_); }
+
     // Adds a row for a key that has none: version 0, step -1, payload as it comes. Under the
     // stripe's write lock. Throws std::bad_alloc.
     template <class Keys>
     uint32_t insert(uint32_t stripe, uint64_t hash, const Keys &keys, size_t i) {
         StripeHeader &header = header_->stripe[stripe];
-        make_room_in_index<Keys>(stripe);
+        KeyIndex index(arena_, header);
+        index.make_room(hash, StoredKeys<Keys>{*this, stripe});
         const uint32_t number = header.free_row != 0 ? header.free_row - 1 : add_row(stripe);
         const uint64_t key = keys.store(i, arena_, heaps_[stripe]);
         RowHeader *added = row(stripe, number);
@@ -212,8 +212,8 @@ public:
         added->count.store(0, std::memory_order_relaxed);
         added->producer = 0;
         added->mark = kLive;
-        place(header, hash, number);
-        ++header.live;
+        index.place(hash, number);
+        header.live.fetch_add(1, std::memory_order_relaxed);
         return number;
     }
 
@@ -221,18 +221,13 @@ public:
     template <class Keys>
     void remove(uint32_t stripe, uint64_t hash, uint32_t number) {
         StripeHeader &header = header_->stripe[stripe];
-        uint32_t hole = 0;
-        probe(stripe, hash, [&](uint32_t slot, uint32_t candidate) {
-            hole = slot;
-            return candidate == number;
-        });
-        close_hole<Keys>(stripe, hole);
+        KeyIndex(arena_, header).remove(hash, number, StoredKeys<Keys>{*this, stripe});
         RowHeader *erased = row(stripe, number);
         Keys::release(erased->key, heaps_[stripe]);
         erased->mark = kFree;
         erased->key = header.free_row;
         header.free_row = number + 1;
-        --header.live;
+        header.live.fetch_sub(1, std::memory_order_relaxed);
     }
 
     // Removes the rows of n keys; found[i] tells whether there was one. `forget(stripe, row)` is
@@ -256,16 +251,20 @@ public:
 
     // Calls take(row) for the rows from `cursor` on (0 at first), stripe by stripe, until it
     // returns false: that row is the first of the next page. Returns the cursor to go on with, or
-    // -1 after the last row.
+    // -1 after the last row. A stripe is held for some rows at a time, whose numbers do not change.
     template <class Take>
     int64_t scan(int64_t cursor, Take take) {
         uint32_t number = static_cast<uint32_t>(cursor & kRowMask);
         for (uint64_t s = static_cast<uint64_t>(cursor) >> kRowBits; s < kStripes; ++s, number = 0) {
-            const ReadGuard guard(*this, static_cast<uint32_t>(s));
-            for (const uint32_t end = rows_end(static_cast<uint32_t>(s)); number < end; ++number) {
-                const RowHeader *present = row(static_cast<uint32_t>(s), number);
-                if (present->mark == kFree) continue;
-                if (!take(present)) return static_cast<int64_t>(s << kRowBits | number);
+            const uint32_t stripe = static_cast<uint32_t>(s);
+            while (number < rows_end(stripe)) {
+                const ReadGuard guard(*this, stripe);
+                const uint32_t end = std::min(rows_end(stripe), number + kMaxHeld);
+                for (; number < end; ++number) {
+                    const RowHeader *present = row(stripe, number);
+                    if (present->mark == kFree) continue;
+                    if (!take(present)) return static_cast<int64_t>(s << kRowBits | number);
+                }
             }
         }
         return -1;
@@ -273,71 +272,20 @@ public:
 
 private:
     static constexpr uint64_t kChunkBytes = 32768;
-    static constexpr uint32_t kFirstIndexBits = 4;
+    static constexpr uint32_t kMaxHeld = 1024;
 
-    static uint32_t tag(uint64_t hash) { return static_cast<uint32_t>(hash >> 40) << kRowBits; }
-
-    // Calls visit(slot, row number) for the slots of a key's tag until it returns true.
-    template <class Visit>
-    void probe(uint32_t stripe, uint64_t hash, Visit visit) const {
-        const StripeHeader &header = header_->stripe[stripe];
-        const uint64_t index = header.index.load(std::memory_order_relaxed);
-        if (index == 0) return;
-        const uint32_t *slots = arena_.at<uint32_t>(index);
-        const uint32_t mask = (1u << header.index_bits.load(std::memory_order_relaxed)) - 1;
-        const uint32_t wanted = tag(hash);
-        for (uint32_t slot = static_cast<uint32_t>(hash) & mask;; slot = (slot + 1) & mask) {
-            const uint32_t entry = slots[slot];
-            if (entry == 0) return;
-            if ((entry & ~kRowMask) == wanted && visit(slot, (entry & kRowMask) - 1)) return;
-        }
-    }
-
-    void place(StripeHeader &header, uint64_t hash, uint32_t number) {
-        uint32_t *slots = arena_.at<uint32_t>(header.index.load(std::memory_order_relaxed));
-        const uint32_t mask = (1u << header.index_bits.load(std::memory_order_relaxed)) - 1;
-        uint32_t slot = static_cast<uint32_t>(hash) & mask;
-        while (slots[slot] != 0) slot = (slot + 1) & mask;
-        slots[slot] = tag(hash) | (number + 1);
-    }
-
-    // Keeps the index at most three quarters full.
+    // The keys of a stripe's rows, for its index.
     template <class Keys>
-    void make_room_in_index(uint32_t stripe) {
-        StripeHeader &header = header_->stripe[stripe];
-        const uint64_t old_index = header.index.load(std::memory_order_relaxed);
-        const uint32_t old_bits = header.index_bits.load(std::memory_order_relaxed);
-        if (old_index != 0 && uint64_t{header.live} + 1 <= (uint64_t{3} << old_bits) / 4) return;
-        const uint32_t bits = old_index == 0 ? kFirstIndexBits : old_bits + 1;
-        header.index.store(arena_.allocate(uint64_t{4} << bits), std::memory_order_relaxed);
-        header.index_bits.store(bits, std::memory_order_relaxed);
-        if (old_index == 0) return;
-        // In row order, so that the rows' keys are read one after another.
-        const uint32_t end = rows_end(stripe);
-        for (uint32_t number = 0; number < end; ++number) {
-            if (number + 8 < end) __builtin_prefetch(row(stripe, number + 8));
-            const RowHeader *present = row(stripe, number);
-            if (present->mark != kFree) place(header, Keys::stored_hash(present->key, arena_), number);
-        }
-        arena_.release(old_index, uint64_t{4} << old_bits);
-    }
+    struct StoredKeys {
+        const RowStore &store;
+        uint32_t stripe;
 
-    // Moves later entries of the probe sequence up, so that no tombstones are needed.
-    template <class Keys>
-    void close_hole(uint32_t stripe, uint32_t hole) {
-        StripeHeader &header = header_->stripe[stripe];
-        uint32_t *slots = arena_.at<uint32_t>(header.index.load(std::memory_order_relaxed));
-        const uint32_t mask = (1u << header.index_bits.load(std::memory_order_relaxed)) - 1;
-        for (uint32_t slot = (hole + 1) & mask; slots[slot] != 0; slot = (slot + 1) & mask) {
-            const uint64_t hash = Keys::stored_hash(row(stripe, (slots[slot] & kRowMask) - 1)->key, arena_);
-            const uint32_t home = static_cast<uint32_t>(hash) & mask;
-            if (((slot - home) & mask) >= ((slot - hole) & mask)) {
-                slots[hole] = slots[slot];
-                hole = slot;
-            }
+        void fetch(uint32_t number) const { __builtin_prefetch(store.row(stripe, number)); }
+        void fetch_key(uint32_t number) const { Keys::prefetch_stored(store.row(stripe, number)->key, store.arena_); }
+        uint64_t hash(uint32_t number) const {
+            return Keys::stored_hash(store.row(stripe, number)->key, store.arena_);
         }
-        slots[hole] = 0;
-    }
+    };
 
     uint32_t add_row(uint32_t stripe) {
         StripeHeader &header = header_->stripe[stripe];
