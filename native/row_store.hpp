@@ -41,7 +41,9 @@ public:
     StripeLock(const StripeLock &) = delete;
     StripeLock &operator=(const StripeLock &) = delete;
     void lock() { pthread_rwlock_wrlock(&lock_); }
+    bool try_lock() { return pthread_rwlock_trywrlock(&lock_) == 0; }
     void lock_shared() { pthread_rwlock_rdlock(&lock_); }
+    bool try_lock_shared() { return pthread_rwlock_tryrdlock(&lock_) == 0; }
     void unlock() { pthread_rwlock_unlock(&lock_); }
 
 private:
@@ -60,15 +62,56 @@ struct BatchPlan {
             hashes[i] = keys.hash(i);
             ++begin[stripe_of(hashes[i]) + 1];
         }
-        for (uint32_t s = 0; s < kStripes; ++s) begin[s + 1] += begin[s];
-        uint32_t next[kStripes];
-        std::copy(begin, begin + kStripes, next);
-        for (size_t i = 0; i < n; ++i) order[next[stripe_of(hashes[i])]++] = static_cast<uint32_t>(i);
+        group(n, [](size_t k) { return static_cast<uint32_t>(k); }, hashes);
+    }
+
+    // Those at `chosen` of another plan's positions, whose hashes are the ones to use.
+    BatchPlan(const BatchPlan &whole, const std::vector<uint32_t> &chosen) : order(chosen.size()), begin{} {
+        for (const uint32_t i : chosen) ++begin[stripe_of(whole.hashes[i]) + 1];
+        group(chosen.size(), [&](size_t k) { return chosen[k]; }, whole.hashes);
     }
 
     static uint32_t stripe_of(uint64_t hash) { return static_cast<uint32_t>(hash >> (64 - kStripeBits)); }
     uint32_t size(uint32_t stripe) const { return begin[stripe + 1] - begin[stripe]; }
+    // The stripe after that one which has a part of the batch, or kStripes.
+    uint32_t next(uint32_t stripe) const {
+        do ++stripe;
+        while (stripe < kStripes && size(stripe) == 0);
+        return stripe;
+    }
     const uint32_t *positions(uint32_t stripe) const { return order.data() + begin[stripe]; }
+
+private:
+    // From the stripes' sizes, in begin[stripe + 1], to their beginnings and the order of positions.
+    template <class Position>
+    void group(size_t n, Position position, const std::vector<uint64_t> &hashed) {
+        for (uint32_t s = 0; s < kStripes; ++s) begin[s + 1] += begin[s];
+        uint32_t next[kStripes];
+        std::copy(begin, begin + kStripes, next);
+        for (size_t k = 0; k < n; ++k) order[next[stripe_of(hashed[position(k)])]++] = position(k);
+    }
+};
+
+// Stripes that a batch has still to go to.
+struct StripeList {
+    uint32_t count = 0;
+    uint8_t stripes[kStripes];
+
+    explicit StripeList(const BatchPlan &plan) {
+        for (uint32_t s = 0; s < kStripes; ++s) {
+            if (plan.size(s) != 0) stripes[count++] = static_cast<uint8_t>(s);
+        }
+    }
+
+    // Calls visit(stripe) for each; those stay for which it returns true.
+    template <class Visit>
+    void keep(Visit visit) {
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < count; ++i) {
+            if (visit(stripes[i])) stripes[kept++] = stripes[i];
+        }
+        count = kept;
+    }
 };
 
 class RowStore {
@@ -89,40 +132,79 @@ public:
         for (uint32_t s = 0; s < kStripes; ++s) heaps_.emplace_back(arena_);
     }
 
-    // Holds a stripe for reading.
+    // Holds a stripe for reading. Holds nothing if another writes there and `wait` is false.
     class ReadGuard {
     public:
-        ReadGuard(RowStore &store, uint32_t stripe) : lock_(&store.locks_[stripe]) { lock_->lock_shared(); }
-        ReadGuard(ReadGuard &&other) noexcept : lock_(std::exchange(other.lock_, nullptr)) {}
-        ~ReadGuard() {
-            if (lock_ != nullptr) lock_->unlock();
+        ReadGuard() = default;
+        ReadGuard(RowStore &store, uint32_t stripe, bool wait) : lock_(&store.locks_[stripe]) {
+            if (wait) {
+                lock_->lock_shared();
+            } else if (!lock_->try_lock_shared()) {
+                lock_ = nullptr;
+            }
         }
-        ReadGuard &operator=(ReadGuard &&) = delete;
+        ReadGuard(ReadGuard &&other) noexcept : lock_(std::exchange(other.lock_, nullptr)) {}
+        ReadGuard &operator=(ReadGuard &&other) noexcept {
+            std::swap(lock_, other.lock_);
+            return *this;
+        }
+        ~ReadGuard() { release(); }
+        bool holds() const { return lock_ != nullptr; }
+        void release() {
+            if (lock_ != nullptr) std::exchange(lock_, nullptr)->unlock();
+        }
 
     private:
-        StripeLock *lock_;
+        StripeLock *lock_ = nullptr;
     };
 
-    // Holds a stripe for writing; its sequence is odd meanwhile.
+    // Holds a stripe for writing; its sequence is odd meanwhile. Holds nothing if another is there
+    // and `wait` is false.
     class WriteGuard {
     public:
-        WriteGuard(RowStore &store, uint32_t stripe)
+        WriteGuard(RowStore &store, uint32_t stripe, bool wait)
             : lock_(store.locks_[stripe]), sequence_(store.header_->stripe[stripe].sequence) {
-            lock_.lock();
+            if (wait) lock_.lock();
+            holds_ = wait || lock_.try_lock();
+            if (!holds_) return;
             sequence_.fetch_add(1, std::memory_order_relaxed);
             std::atomic_thread_fence(std::memory_order_release);
         }
         ~WriteGuard() {
+            if (!holds_) return;
             sequence_.fetch_add(1, std::memory_order_release);
             lock_.unlock();
         }
         WriteGuard(const WriteGuard &) = delete;
         WriteGuard &operator=(const WriteGuard &) = delete;
+        bool holds() const { return holds_; }
 
     private:
         StripeLock &lock_;
         std::atomic<uint64_t> &sequence_;
+        bool holds_;
     };
+
+    // Calls work(stripe) for the stripes of a batch, holding each, after prepare(stripe), holding
+    // none: those first that are free. A thread that has lost its core may hold any of them, and
+    // waiting for one such after the other would add up.
+    template <class Guard, class Prepare, class Work>
+    void each(StripeList stripes, Prepare prepare, Work work) {
+        for (bool wait = false; stripes.count != 0; wait = true) {
+            stripes.keep([&](uint32_t stripe) {
+                prepare(stripe);
+                const Guard guard(*this, stripe, wait);
+                if (!guard.holds()) return true;
+                wait = false;
+                work(stripe);
+                return false;
+            });
+        }
+    }
+    template <class Guard, class Work>
+    void each(const StripeList &stripes, Work work) {
+        each<Guard>(stripes, [](uint32_t) {}, work);
+    }
 
     Arena &arena() { return arena_; }
     const Arena &arena() const { return arena_; }
@@ -235,9 +317,7 @@ public:
     template <class Keys, class Forget>
     void erase(const Keys &keys, size_t n, uint8_t *found, Forget forget) {
         const BatchPlan plan(keys, n);
-        for (uint32_t s = 0; s < kStripes; ++s) {
-            if (plan.size(s) == 0) continue;
-            const WriteGuard guard(*this, s);
+        each<WriteGuard>(StripeList(plan), [&](uint32_t s) {
             for (uint32_t k = 0; k < plan.size(s); ++k) {
                 const uint32_t i = plan.positions(s)[k];
                 const uint32_t number = find(s, plan.hashes[i], keys, i);
@@ -246,7 +326,7 @@ public:
                 forget(s, row(s, number));
                 remove<Keys>(s, plan.hashes[i], number);
             }
-        }
+        });
     }
 
     // Calls take(row) for the rows from `cursor` on (0 at first), stripe by stripe, until it
@@ -258,7 +338,7 @@ public:
         for (uint64_t s = static_cast<uint64_t>(cursor) >> kRowBits; s < kStripes; ++s, number = 0) {
             const uint32_t stripe = static_cast<uint32_t>(s);
             while (number < rows_end(stripe)) {
-                const ReadGuard guard(*this, stripe);
+                const ReadGuard guard(*this, stripe, true);
                 const uint32_t end = std::min(rows_end(stripe), number + kMaxHeld);
                 for (; number < end; ++number) {
                     const RowHeader *present = row(stripe, number);
