@@ -26,7 +26,11 @@ public:
     Arena(const Arena &) = delete;
     Arena &operator=(const Arena &) = delete;
     ~Arena() {
-        for (uint64_t i = 0; i < kMaxSegments && segments_[i] != nullptr; ++i) munmap(segments_[i], kSegmentBytes);
+        for (uint64_t i = 0; i < kMaxSegments && segments_[i] != nullptr; ++i) {
+            // The pages first, which takes longer, and keeps nobody from mapping memory meanwhile.
+            madvise(segments_[i], kSegmentBytes, MADV_DONTNEED);
+            munmap(segments_[i], kSegmentBytes);
+        }
     }
 
     uint8_t *at(uint64_t offset) const {
@@ -62,9 +66,11 @@ public:
         if (!guard.owns_lock()) return;
         for (uint64_t from = ready_; from < wanted; from += kReadyStep) {
             if (!map(from >> kSegmentBits)) return;
-#ifdef MADV_POPULATE_WRITE
-            madvise(at(from), kReadyStep, MADV_POPULATE_WRITE);
-#endif
+            // Others may use the memory already, so nothing may change. MADV_POPULATE_WRITE would
+            // keep other threads from mapping memory.
+            for (uint64_t page = from; page < from + kReadyStep; page += 4096) {
+                at<volatile std::atomic<uint8_t>>(page)->fetch_or(0, std::memory_order_relaxed);
+            }
             ready_.store(from + kReadyStep, std::memory_order_relaxed);
         }
     }

@@ -19,7 +19,9 @@ def as_strings(ids: Any) -> Keys:
     return Keys.of([f"key/{i}" * (1 + i % 3) for i in ids.tolist()])
 
 
-@pytest.mark.parametrize("rounds", [60, pytest.param(1500, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize(
+    "rounds", [60, pytest.param(1500, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
 @pytest.mark.parametrize("to_keys", [lambda ids: ids, as_strings], ids=["int64", "string"])
 def test_rows_stay_whole_in_a_crowd(to_keys: Any, rounds: int) -> None:
     """Writers of one kind own keys of their own, and know in the end what the rows have to be."""
