@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -25,7 +26,11 @@ public:
     Arena(const Arena &) = delete;
     Arena &operator=(const Arena &) = delete;
     ~Arena() {
-        for (uint64_t i = 0; i < segment_count_; ++i) munmap(segments_[i].load(), kSegmentBytes);
+        for (uint64_t i = 0; i < kMaxSegments && segments_[i] != nullptr; ++i) {
+            // The pages first, which takes longer, and keeps nobody from mapping memory meanwhile.
+            madvise(segments_[i], kSegmentBytes, MADV_DONTNEED);
+            munmap(segments_[i], kSegmentBytes);
+        }
     }
 
     uint8_t *at(uint64_t offset) const {
@@ -38,71 +43,108 @@ public:
 
     // A block of zeros. Throws std::bad_alloc.
     uint64_t allocate(uint64_t bytes) {
-        const std::lock_guard<std::mutex> guard(mutex_);
-        bytes = round_up(bytes);
-        used_ += bytes;
-        std::vector<uint64_t> &freed = free_[bits(bytes)];
-        if (is_power_of_two(bytes) && !freed.empty()) {
-            const uint64_t offset = freed.back();
-            freed.pop_back();
-            std::memset(at(offset), 0, bytes);
-            return offset;
-        }
-        if (segment_count_ == 0 || (end_ & (kSegmentBytes - 1)) + bytes > kSegmentBytes ||
-            end_ == segment_count_ * kSegmentBytes) {
-            try {
-                grow(bytes);
-            } catch (...) {
-                used_ -= bytes;
-                throw;
-            }
-        }
-        const uint64_t offset = end_;
-        end_ += bytes;
+        bool fresh;
+        const uint64_t offset = take(bytes, fresh);
+        if (!fresh) std::memset(at(offset), 0, bytes);
         return offset;
+    }
+
+    // A block with anything in it. Throws std::bad_alloc.
+    uint64_t allocate_dirty(uint64_t bytes) {
+        bool fresh;
+        return take(bytes, fresh);
+    }
+
+    // Has memory ready for blocks of so many bytes in all, and some more, as far as the system
+    // lets us; so that the system does not look for it and clear it when the blocks are used,
+    // under a lock that others wait for. Hold none here. A small arena gets little.
+    void make_ready(uint64_t bytes) {
+        const uint64_t used = end_.load(std::memory_order_relaxed);
+        const uint64_t wanted = std::min(used + bytes + std::min(used, kReadyBytes), kMaxSegments << kSegmentBits);
+        if (ready_.load(std::memory_order_relaxed) >= wanted) return;
+        const std::unique_lock<std::mutex> guard(ready_mutex_, std::try_to_lock);
+        if (!guard.owns_lock()) return;
+        for (uint64_t from = ready_; from < wanted; from += kReadyStep) {
+            if (!map(from >> kSegmentBits)) return;
+            // Others may use the memory already, so nothing may change. MADV_POPULATE_WRITE would
+            // keep other threads from mapping memory.
+            for (uint64_t page = from; page < from + kReadyStep; page += 4096) {
+                at<volatile std::atomic<uint8_t>>(page)->fetch_or(0, std::memory_order_relaxed);
+            }
+            ready_.store(from + kReadyStep, std::memory_order_relaxed);
+        }
     }
 
     // Gives a block back for blocks of the same size; only powers of two from 64 on are used again.
     // Never throws: a block that cannot be noted for want of memory is not used again.
     void release(uint64_t offset, uint64_t bytes) noexcept {
-        const std::lock_guard<std::mutex> guard(mutex_);
         bytes = round_up(bytes);
-        used_ -= bytes;
+        used_.fetch_sub(bytes, std::memory_order_relaxed);
         if (!is_power_of_two(bytes)) return;
+        const std::lock_guard<std::mutex> guard(mutex_);
         try {
             free_[bits(bytes)].push_back(offset);
         } catch (const std::bad_alloc &) {
         }
     }
 
-    // Bytes in blocks handed out.
-    uint64_t used() const {
-        const std::lock_guard<std::mutex> guard(mutex_);
-        return used_;
-    }
+    // Bytes in blocks handed out. Waits for nobody.
+    uint64_t used() const { return used_.load(std::memory_order_relaxed); }
 
 private:
     static uint64_t round_up(uint64_t bytes) { return (bytes + 63) & ~uint64_t{63}; }
     static bool is_power_of_two(uint64_t x) { return (x & (x - 1)) == 0; }
     static unsigned bits(uint64_t x) { return 63 - static_cast<unsigned>(__builtin_clzll(x)); }
 
-    void grow(uint64_t bytes) {
-        if (bytes > kSegmentBytes || segment_count_ == kMaxSegments) throw std::bad_alloc();
+    // Of the memory made ready ahead: at once, and in all. A step is one large page.
+    static constexpr uint64_t kReadyStep = uint64_t{2} << 20, kReadyBytes = uint64_t{4} << 20;
+
+    // `fresh`: nobody had the block before, so it holds zeros.
+    uint64_t take(uint64_t bytes, bool &fresh) {
+        bytes = round_up(bytes);
+        if (bytes > kSegmentBytes) throw std::bad_alloc();
+        const std::lock_guard<std::mutex> guard(mutex_);
+        std::vector<uint64_t> &freed = free_[bits(bytes)];
+        fresh = !is_power_of_two(bytes) || freed.empty();
+        uint64_t offset;
+        if (fresh) {
+            offset = end_.load(std::memory_order_relaxed);
+            if ((offset & (kSegmentBytes - 1)) + bytes > kSegmentBytes) {
+                offset = (offset + kSegmentBytes - 1) & ~(kSegmentBytes - 1);
+            }
+            if (!map(offset >> kSegmentBits)) throw std::bad_alloc();
+            end_.store(offset + bytes, std::memory_order_relaxed);
+        } else {
+            offset = freed.back();
+            freed.pop_back();
+        }
+        used_.fetch_add(bytes, std::memory_order_relaxed);
+        return offset;
+    }
+
+    // Has the segment there; false for want of memory.
+    bool map(uint64_t segment) {
+        if (segment >= kMaxSegments) return false;
+        if (segments_[segment].load(std::memory_order_acquire) != nullptr) return true;
         void *memory = mmap(nullptr, kSegmentBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED) throw std::bad_alloc();
+        if (memory == MAP_FAILED) return false;
 #ifdef MADV_HUGEPAGE
         // Scattered rows miss the TLB on small pages.
         madvise(memory, kSegmentBytes, MADV_HUGEPAGE);
 #endif
-        segments_[segment_count_].store(static_cast<uint8_t *>(memory), std::memory_order_release);
-        end_ = segment_count_ * kSegmentBytes;
-        ++segment_count_;
+        uint8_t *none = nullptr;
+        if (!segments_[segment].compare_exchange_strong(none, static_cast<uint8_t *>(memory))) {
+            munmap(memory, kSegmentBytes);  // another thread was faster
+        }
+        return true;
     }
 
     std::unique_ptr<std::atomic<uint8_t *>[]> segments_;
-    uint64_t segment_count_ = 0, end_ = 0, used_ = 0;
+    std::atomic<uint64_t> end_{0};    // blocks were handed out from below here
+    std::atomic<uint64_t> used_{0};
+    std::atomic<uint64_t> ready_{0};  // memory is ready below here
     std::vector<uint64_t> free_[64];
-    mutable std::mutex mutex_;
+    std::mutex mutex_, ready_mutex_;
 };
 
 // Blocks of any size for keys and lists, cut from the arena. Not thread-safe: one per stripe,
@@ -112,7 +154,7 @@ public:
     explicit BlockHeap(Arena &arena) : arena_(&arena) {}
 
     uint64_t allocate(uint64_t bytes) {
-        if (bytes > kLargest) return arena_->allocate(power_of_two(bytes));
+        if (bytes > kLargest) return arena_->allocate_dirty(power_of_two(bytes));
         const unsigned size_class = class_of(bytes);
         if (free_[size_class] != 0) {
             const uint64_t offset = free_[size_class];
@@ -121,7 +163,7 @@ public:
         }
         const uint64_t size = (size_class + 1) * 8;
         if (left_ < size) {
-            begin_ = arena_->allocate(kChunk);
+            begin_ = arena_->allocate_dirty(kChunk);
             left_ = kChunk;
         }
         const uint64_t offset = begin_;

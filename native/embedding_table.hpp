@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstring>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -60,28 +59,29 @@ public:
             row->count.fetch_add(1, std::memory_order_relaxed);
             copy(row, i, bound, now, values, meta);
         });
-        // The missing positions come in the order of their stripes.
-        for (size_t from = 0, to = 0; from < missing.size(); from = to) {
-            const uint32_t s = BatchPlan::stripe_of(plan.hashes[missing[from]]);
-            while (to < missing.size() && BatchPlan::stripe_of(plan.hashes[missing[to]]) == s) ++to;
-            const RowStore::WriteGuard guard(store_, s);
-            Marks created(to - from);
-            for (size_t k = from; k < to; ++k) {
+        if (missing.empty()) return;
+        // What takes time is done before a lock is taken.
+        store_.make_ready(missing.size());
+        for (const uint32_t i : missing) {
+            initializer_.fill(keys.initializer_key(i, plan.hashes[i]), values + size_t{i} * dim_, dim_);
+        }
+        const BatchPlan rest(plan, missing);
+        store_.each<RowStore::WriteGuard>(StripeList(rest), [&](uint32_t s) {
+            Marks created(rest.size(s));
+            for (uint32_t k = 0; k < rest.size(s); ++k) {
                 // Another call, or this one for an equal key, may have made the row meanwhile.
-                const uint32_t i = missing[k];
+                const uint32_t i = rest.positions(s)[k];
                 uint32_t number = store_.find(s, plan.hashes[i], keys, i);
                 if (number == RowStore::kNone) {
-                    number = add(keys, plan.hashes[i], s, i, now);
+                    number = add(keys, plan.hashes[i], s, i, now, values + size_t{i} * dim_);
                     created.set(store_.row(s, number));
                 }
                 RowHeader *row = store_.row(s, number);
                 row->count.fetch_add(1, std::memory_order_relaxed);
                 copy(row, i, bound, now, values, meta);
-                if (row->mark == kMarked) {
-                    meta[i].truths = RowMeta::kFound | RowMeta::kCreated;
-                }
+                if (row->mark == kMarked) meta[i].truths = RowMeta::kFound | RowMeta::kCreated;
             }
-        }
+        });
     }
 
     // Sets rows to values (n, dim), in the batch's order where keys repeat; optimizer state stays.
@@ -185,24 +185,32 @@ private:
     struct Block {
         uint32_t stripe = kStripes, from = 0, count = 0;
         RowHeader *rows[kAhead];  // the likely row of each position, or nullptr
-        std::optional<RowStore::ReadGuard> guard;
+        RowStore::ReadGuard guard;
     };
 
-    // Calls visit(position, row or nullptr) for all keys, stripe by stripe. While the rows of one
-    // block are copied, the keys of the next and the rows of the one after that are on their way
-    // from memory. Readers hold at most three stripes, taken in ascending order, and writers one,
-    // so that nobody waits in a circle.
+    // Calls visit(position, row or nullptr) for all keys, stripe by stripe: those first that nobody
+    // writes. A reader waits for a stripe only while it holds none, and a writer too, so that
+    // nobody waits in a circle.
     template <class Keys, class Visit>
     void read(const Keys &keys, const BatchPlan &plan, Visit visit) {
-        store_.prefetch_slots(plan, 0, kSlotsAhead);
+        StripeList left(plan);
+        for (bool wait = false; left.count != 0; wait = true) read_free(keys, plan, left, wait, visit);
+    }
+
+    // Reads the stripes that are free, and leaves the others in the list; waits for the first one
+    // if it is to. While the rows of one block are copied, the keys of the next and the rows of the
+    // one after that are on their way from memory.
+    template <class Keys, class Visit>
+    void read_free(const Keys &keys, const BatchPlan &plan, StripeList &left, bool wait, Visit visit) {
+        Cursor cursor{left, plan.begin[left.stripes[0]], wait};
+        store_.prefetch_slots(plan, cursor.at, kSlotsAhead);
         Block ring[3];
         Block *current = &ring[0], *next = &ring[1], *last = &ring[2];
-        uint32_t at = 0;
-        fetch_rows(plan, at, kStripes, *current);
-        fetch_rows(plan, at, current->stripe, *next);
+        fetch_rows(plan, cursor, kStripes, *current);
+        fetch_rows(plan, cursor, current->stripe, *next);
         fetch_keys<Keys>(*current);
         while (current->count != 0) {
-            fetch_rows(plan, at, next->stripe, *last);
+            fetch_rows(plan, cursor, next->stripe, *last);
             fetch_keys<Keys>(*next);
             for (uint32_t k = 0; k < current->count; ++k) {
                 const uint32_t i = plan.order[current->from + k];
@@ -213,25 +221,45 @@ private:
                 }
                 visit(i, row);
             }
-            if (next->stripe == current->stripe) next->guard.emplace(std::move(*current->guard));
-            current->guard.reset();
+            if (next->stripe == current->stripe) next->guard = std::move(current->guard);
+            current->guard.release();
             Block *done = std::exchange(current, next);
             next = std::exchange(last, done);
         }
+        left.count = cursor.kept;
     }
 
-    // Fills the block that starts at `at`; locks its stripe unless the block before has it locked.
-    void fetch_rows(const BatchPlan &plan, uint32_t &at, uint32_t locked, Block &block) {
+    // Where a pass over the list of stripes is; the first `kept` of the list are for the next pass.
+    struct Cursor {
+        StripeList &left;
+        uint32_t at;  // in the plan's order
+        bool wait;
+        uint32_t turn = 0, kept = 0;
+    };
+
+    // Fills the next block; locks its stripe unless the block before has it locked.
+    void fetch_rows(const BatchPlan &plan, Cursor &cursor, uint32_t locked, Block &block) {
         block.count = 0;
         block.stripe = kStripes;
-        if (at == plan.order.size()) return;
-        const uint32_t s = BatchPlan::stripe_of(plan.hashes[plan.order[at]]);
-        if (s != locked) block.guard.emplace(store_, s);
+        StripeList &left = cursor.left;
+        uint32_t s = kStripes;
+        for (; cursor.turn < left.count; ++cursor.turn) {
+            s = left.stripes[cursor.turn];
+            if (s == locked) {
+                if (cursor.at < plan.begin[s + 1]) break;
+                continue;
+            }
+            cursor.at = plan.begin[s];
+            block.guard = RowStore::ReadGuard(store_, s, std::exchange(cursor.wait, false));
+            if (block.guard.holds()) break;
+            left.stripes[cursor.kept++] = static_cast<uint8_t>(s);
+        }
+        if (cursor.turn == left.count) return;
         block.stripe = s;
-        block.from = at;
-        block.count = std::min(kAhead, plan.begin[s + 1] - at);
-        store_.prefetch_slots(plan, at + kSlotsAhead, block.count);
-        at += block.count;
+        block.from = cursor.at;
+        block.count = std::min(kAhead, plan.begin[s + 1] - cursor.at);
+        store_.prefetch_slots(plan, cursor.at + kSlotsAhead, block.count);
+        cursor.at += block.count;
         const uint32_t bytes = static_cast<uint32_t>(sizeof(RowHeader) + dim_ * sizeof(float));
         for (uint32_t k = 0; k < block.count; ++k) {
             const uint32_t number = store_.guess(s, plan.hashes[plan.order[block.from + k]]);
@@ -247,12 +275,13 @@ private:
         }
     }
 
+    // A new row of that value, the optimizer's state at its start.
     template <class Keys>
-    uint32_t add(const Keys &keys, uint64_t hash, uint32_t s, uint32_t i, uint64_t now) {
+    uint32_t add(const Keys &keys, uint64_t hash, uint32_t s, uint32_t i, uint64_t now, const float *from) {
         const uint32_t number = store_.insert(s, hash, keys, i);
         RowHeader *row = store_.row(s, number);
         row->set_written_at(now);
-        initializer_.fill(keys.initializer_key(i, hash), value(row), dim_);
+        std::memcpy(value(row), from, dim_ * sizeof(float));
         optimizer_.start(state(row), dim_);
         return number;
     }
@@ -281,42 +310,50 @@ private:
     void write(const Keys &keys, size_t n, uint64_t now, Visit visit) {
         const BatchPlan plan(keys, n);
         store_.check_room(plan);
+        store_.make_ready(0);
         std::vector<RowHeader *> rows;
-        store_.prefetch_slots(plan, plan.begin[0], plan.size(0));
-        store_.prefetch_slots(plan, plan.begin[1], plan.size(1));
+        std::vector<float> initial(dim_);
         Ahead ahead;
         ahead.row_bytes =
             static_cast<uint32_t>(sizeof(RowHeader) + (dim_ + optimizer_.state_floats(dim_)) * sizeof(float));
-        look_ahead(plan, 0, ahead);
+        const StripeList stripes(plan);
+        const uint32_t first = stripes.stripes[0], second = plan.next(first);
+        store_.prefetch_slots(plan, plan.begin[first], plan.size(first));
+        if (second < kStripes) store_.prefetch_slots(plan, plan.begin[second], plan.size(second));
+        look_ahead(plan, first, ahead);
         ahead.fetch_rest();
-        for (uint32_t s = 0; s < kStripes; ++s) {
-            if (s + 2 < kStripes) store_.prefetch_slots(plan, plan.begin[s + 2], plan.size(s + 2));
-            if (s + 1 < kStripes) look_ahead(plan, s + 1, ahead);
-            if (plan.size(s) == 0) {
+        store_.each<RowStore::WriteGuard>(
+            stripes,
+            [&](uint32_t s) {
+                const uint32_t next = plan.next(s), after = next < kStripes ? plan.next(next) : kStripes;
+                if (after < kStripes) store_.prefetch_slots(plan, plan.begin[after], plan.size(after));
+                look_ahead(plan, next, ahead);
+            },
+            [&](uint32_t s) {
+                rows.clear();
+                for (uint32_t k = 0; k < plan.size(s); ++k) {
+                    ahead.keep_pace(k);
+                    const uint32_t i = plan.positions(s)[k];
+                    uint32_t number = store_.find(s, plan.hashes[i], keys, i);
+                    if (number == RowStore::kNone) {
+                        initializer_.fill(keys.initializer_key(i, plan.hashes[i]), initial.data(), dim_);
+                        number = add(keys, plan.hashes[i], s, i, now, initial.data());
+                    }
+                    rows.push_back(store_.row(s, number));
+                }
+                visit(plan.positions(s), rows, ahead);
                 ahead.fetch_rest();
-                continue;
-            }
-            const RowStore::WriteGuard guard(store_, s);
-            rows.clear();
-            for (uint32_t k = 0; k < plan.size(s); ++k) {
-                ahead.keep_pace(k);
-                const uint32_t i = plan.positions(s)[k];
-                uint32_t number = store_.find(s, plan.hashes[i], keys, i);
-                if (number == RowStore::kNone) number = add(keys, plan.hashes[i], s, i, now);
-                rows.push_back(store_.row(s, number));
-            }
-            visit(plan.positions(s), rows, ahead);
-            ahead.fetch_rest();
-        }
+            });
     }
 
-    // Notes the likely rows of a stripe's part of the batch. Rows never move, so the lock need not be
-    // held until they are used.
+    // Notes the likely rows of a stripe's part of the batch, none where somebody writes or for
+    // kStripes. Rows never move, so the lock need not be held until they are used.
     void look_ahead(const BatchPlan &plan, uint32_t s, Ahead &ahead) {
         ahead.rows.clear();
         ahead.fetched = 0;
-        if (plan.size(s) == 0) return;
-        const RowStore::ReadGuard guard(store_, s);
+        if (s == kStripes) return;
+        const RowStore::ReadGuard guard(store_, s, false);
+        if (!guard.holds()) return;
         for (uint32_t k = 0; k < plan.size(s); ++k) {
             const uint32_t number = store_.guess(s, plan.hashes[plan.positions(s)[k]]);
             if (number != RowStore::kNone) ahead.rows.push_back(store_.row(s, number));

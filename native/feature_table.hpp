@@ -61,17 +61,16 @@ public:
     void assign(const Keys &keys, size_t n, const std::vector<ColumnInput> &inputs, const Stamp &stamp) {
         const BatchPlan plan(keys, n);
         store_.check_room(plan);
+        store_.make_ready(0);
         std::vector<uint64_t> lists(columns_.size());
-        for (uint32_t s = 0; s < kStripes; ++s) {
-            if (plan.size(s) == 0) continue;
-            const RowStore::WriteGuard guard(store_, s);
+        store_.each<RowStore::WriteGuard>(StripeList(plan), [&](uint32_t s) {
             for (uint32_t k = 0; k < plan.size(s); ++k) {
                 const uint32_t i = plan.positions(s)[k];
                 RowHeader *row = make_room(s, plan.hashes[i], keys, i, inputs, lists);
                 for (size_t c = 0; c < columns_.size(); ++c) set(s, row, columns_[c], inputs[c], i, lists[c]);
                 stamp.put_on(row);
             }
-        }
+        });
     }
 
     // Reads the rows of n keys; zeros and empty lists where there is none. Throws BatchTooLarge.
@@ -86,9 +85,7 @@ public:
         std::vector<std::vector<Block>> blocks(columns_.size(), std::vector<Block>(n));
         const BatchPlan plan(keys, n);
         store_.prefetch_slots(plan);
-        for (uint32_t s = 0; s < kStripes; ++s) {
-            if (plan.size(s) == 0) continue;
-            const RowStore::ReadGuard guard(store_, s);
+        store_.each<RowStore::ReadGuard>(StripeList(plan), [&](uint32_t s) {
             for (uint32_t k = 0; k < plan.size(s); ++k) {
                 const uint32_t i = plan.positions(s)[k];
                 const uint32_t number = store_.find(s, plan.hashes[i], keys, i);
@@ -100,7 +97,7 @@ public:
                 describe(row, now, bound, meta[i]);
                 for (size_t c = 0; c < columns_.size(); ++c) blocks[c][i] = get(row, columns_[c], pools[c], size);
             }
-        }
+        });
         std::vector<ColumnOutput> outputs(columns_.size());
         for (size_t c = 0; c < columns_.size(); ++c) arrange(columns_[c], pools[c], blocks[c], outputs[c]);
         return outputs;

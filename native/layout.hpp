@@ -3,7 +3,8 @@
 // A reader finds the table header at offset 0 and the stripes behind it. It takes a consistent
 // copy of a row without a lock: read the stripe's sequence (even, or wait), probe the index,
 // copy the row, read the sequence again; if it changed, start over. Offsets that it reads
-// meanwhile may be old, but never point outside the arena.
+// meanwhile may be old, but never point outside the arena; what lies there may be used for
+// something else by now, so the sequence is also read before an offset found there is followed.
 #pragma once
 
 #include <atomic>
@@ -14,21 +15,31 @@ namespace carls {
 constexpr uint32_t kStripeBits = 6;
 constexpr uint32_t kStripes = 1 << kStripeBits;
 
-// A slot of the index: 0 when empty, else 9 bits of the key's hash above (row number + 1).
+// A slot of the index: 0 when empty, else bits 40 to 48 of the key's hash above (row number + 1).
 constexpr uint32_t kRowBits = 23;
 constexpr uint32_t kRowMask = (1u << kRowBits) - 1;
 constexpr uint32_t kMaxRowsPerStripe = kRowMask - 1;
 
-struct StripeHeader {
+// Of a hash, the top bits choose the stripe, those from kIndexShift on the entry of its index, and
+// the low bits the first slot to probe in the page that the entry names.
+constexpr uint32_t kIndexShift = 24, kMaxIndexBits = 14;
+
+struct IndexEntry {
+    std::atomic<uint64_t> page;  // offset of 2^b slots of 4 bytes, plus b
+    uint32_t depth;              // the page's keys agree in so many bits from kIndexShift on
+    uint32_t live;               // slots in use, counted in the first of the entries of a page
+};
+static_assert(sizeof(IndexEntry) == 16);
+
+// In a cache line of its own, as its lock is: threads at work on neighbours do not meet.
+struct alignas(64) StripeHeader {
     std::atomic<uint64_t> sequence;   // odd while a writer is at work
-    std::atomic<uint64_t> index;      // offset of 2^index_bits slots of 4 bytes
-    std::atomic<uint32_t> index_bits;
-    std::atomic<uint32_t> rows_end;   // row numbers below this have been used
+    std::atomic<uint64_t> index;      // offset of 2^b entries, plus b; 0: none yet
     std::atomic<uint64_t> directory;  // offset of the offsets of the chunks of rows
+    std::atomic<uint32_t> rows_end;   // row numbers below this have been used
+    std::atomic<uint32_t> live;       // rows that are there
     uint32_t directory_capacity;
-    uint32_t live;                    // rows that are there
     uint32_t free_row;                // row number + 1 of the first freed row, 0 for none
-    uint32_t reserved;
 };
 
 struct TableHeader {

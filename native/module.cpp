@@ -7,6 +7,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <memory>
 #include <optional>
 
 #include "arrays.hpp"
@@ -67,7 +68,14 @@ class Keyed {
 public:
     template <class... Arguments>
     explicit Keyed(bool integers, Arguments &&...arguments)
-        : table(std::forward<Arguments>(arguments)...), integers_(integers) {}
+        : owned_(std::make_unique<Table>(std::forward<Arguments>(arguments)...)),
+          table(*owned_),
+          integers_(integers) {}
+    // Giving gigabytes back takes a while, which other threads of Python need not wait for.
+    ~Keyed() {
+        const nb::gil_scoped_release release;
+        owned_.reset();
+    }
 
     void check(const KeyBatch &keys) const {
         require(keys.integers() == integers_, "expected keys of the table's own type");
@@ -108,7 +116,11 @@ public:
         return nb::make_tuple(to_numpy(std::move(offsets)), to_numpy(std::move(data)), next);
     }
 
-    Table table;
+private:
+    std::unique_ptr<Table> owned_;
+
+public:
+    Table &table;
 
 private:
     bool integers_;
@@ -208,11 +220,7 @@ void bind_common(nb::class_<Table> &table) {
              [](Table &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
                 std::optional<Bytes> data) { return self.erase(KeyBatch(integers, offsets, data)); })
         .def("scan", &Table::scan, nb::arg("cursor"), nb::arg("limit"))
-        .def("__len__",
-             [](Table &self) {
-                 const nb::gil_scoped_release release;
-                 return self.table.store().size();
-             })
+        .def("__len__", [](Table &self) { return self.table.store().size(); })
         .def_prop_ro("nbytes", [](Table &self) { return self.table.store().bytes(); });
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "arena.hpp"
+#include "key_index.hpp"
 #include "keys.hpp"
 #include "layout.hpp"
 
@@ -25,7 +26,7 @@ struct TableFull : std::runtime_error {
 
 // Readers share, a writer is alone; waiting writers go before new readers, so that a stream
 // of look-ups cannot starve a push.
-class StripeLock {
+class alignas(64) StripeLock {
 public:
     StripeLock() {
         pthread_rwlockattr_t attributes;
@@ -40,7 +41,9 @@ public:
     StripeLock(const StripeLock &) = delete;
     StripeLock &operator=(const StripeLock &) = delete;
     void lock() { pthread_rwlock_wrlock(&lock_); }
+    bool try_lock() { return pthread_rwlock_trywrlock(&lock_) == 0; }
     void lock_shared() { pthread_rwlock_rdlock(&lock_); }
+    bool try_lock_shared() { return pthread_rwlock_tryrdlock(&lock_) == 0; }
     void unlock() { pthread_rwlock_unlock(&lock_); }
 
 private:
@@ -59,15 +62,56 @@ struct BatchPlan {
             hashes[i] = keys.hash(i);
             ++begin[stripe_of(hashes[i]) + 1];
         }
-        for (uint32_t s = 0; s < kStripes; ++s) begin[s + 1] += begin[s];
-        uint32_t next[kStripes];
-        std::copy(begin, begin + kStripes, next);
-        for (size_t i = 0; i < n; ++i) order[next[stripe_of(hashes[i])]++] = static_cast<uint32_t>(i);
+        group(n, [](size_t k) { return static_cast<uint32_t>(k); }, hashes);
+    }
+
+    // Those at `chosen` of another plan's positions, whose hashes are the ones to use.
+    BatchPlan(const BatchPlan &whole, const std::vector<uint32_t> &chosen) : order(chosen.size()), begin{} {
+        for (const uint32_t i : chosen) ++begin[stripe_of(whole.hashes[i]) + 1];
+        group(chosen.size(), [&](size_t k) { return chosen[k]; }, whole.hashes);
     }
 
     static uint32_t stripe_of(uint64_t hash) { return static_cast<uint32_t>(hash >> (64 - kStripeBits)); }
     uint32_t size(uint32_t stripe) const { return begin[stripe + 1] - begin[stripe]; }
+    // The stripe after that one which has a part of the batch, or kStripes.
+    uint32_t next(uint32_t stripe) const {
+        do ++stripe;
+        while (stripe < kStripes && size(stripe) == 0);
+        return stripe;
+    }
     const uint32_t *positions(uint32_t stripe) const { return order.data() + begin[stripe]; }
+
+private:
+    // From the stripes' sizes, in begin[stripe + 1], to their beginnings and the order of positions.
+    template <class Position>
+    void group(size_t n, Position position, const std::vector<uint64_t> &hashed) {
+        for (uint32_t s = 0; s < kStripes; ++s) begin[s + 1] += begin[s];
+        uint32_t next[kStripes];
+        std::copy(begin, begin + kStripes, next);
+        for (size_t k = 0; k < n; ++k) order[next[stripe_of(hashed[position(k)])]++] = position(k);
+    }
+};
+
+// Stripes that a batch has still to go to.
+struct StripeList {
+    uint32_t count = 0;
+    uint8_t stripes[kStripes];
+
+    explicit StripeList(const BatchPlan &plan) {
+        for (uint32_t s = 0; s < kStripes; ++s) {
+            if (plan.size(s) != 0) stripes[count++] = static_cast<uint8_t>(s);
+        }
+    }
+
+    // Calls visit(stripe) for each; those stay for which it returns true.
+    template <class Visit>
+    void keep(Visit visit) {
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < count; ++i) {
+            if (visit(stripes[i])) stripes[kept++] = stripes[i];
+        }
+        count = kept;
+    }
 };
 
 class RowStore {
@@ -88,52 +132,89 @@ public:
         for (uint32_t s = 0; s < kStripes; ++s) heaps_.emplace_back(arena_);
     }
 
-    // Holds a stripe for reading.
+    // Holds a stripe for reading. Holds nothing if another writes there and `wait` is false.
     class ReadGuard {
     public:
-        ReadGuard(RowStore &store, uint32_t stripe) : lock_(&store.locks_[stripe]) { lock_->lock_shared(); }
-        ReadGuard(ReadGuard &&other) noexcept : lock_(std::exchange(other.lock_, nullptr)) {}
-        ~ReadGuard() {
-            if (lock_ != nullptr) lock_->unlock();
+        ReadGuard() = default;
+        ReadGuard(RowStore &store, uint32_t stripe, bool wait) : lock_(&store.locks_[stripe]) {
+            if (wait) {
+                lock_->lock_shared();
+            } else if (!lock_->try_lock_shared()) {
+                lock_ = nullptr;
+            }
         }
-        ReadGuard &operator=(ReadGuard &&) = delete;
+        ReadGuard(ReadGuard &&other) noexcept : lock_(std::exchange(other.lock_, nullptr)) {}
+        ReadGuard &operator=(ReadGuard &&other) noexcept {
+            std::swap(lock_, other.lock_);
+            return *this;
+        }
+        ~ReadGuard() { release(); }
+        bool holds() const { return lock_ != nullptr; }
+        void release() {
+            if (lock_ != nullptr) std::exchange(lock_, nullptr)->unlock();
+        }
 
     private:
-        StripeLock *lock_;
+        StripeLock *lock_ = nullptr;
     };
 
-    // Holds a stripe for writing; its sequence is odd meanwhile.
+    // Holds a stripe for writing; its sequence is odd meanwhile. Holds nothing if another is there
+    // and `wait` is false.
     class WriteGuard {
     public:
-        WriteGuard(RowStore &store, uint32_t stripe)
+        WriteGuard(RowStore &store, uint32_t stripe, bool wait)
             : lock_(store.locks_[stripe]), sequence_(store.header_->stripe[stripe].sequence) {
-            lock_.lock();
+            if (wait) lock_.lock();
+            holds_ = wait || lock_.try_lock();
+            if (!holds_) return;
             sequence_.fetch_add(1, std::memory_order_relaxed);
             std::atomic_thread_fence(std::memory_order_release);
         }
         ~WriteGuard() {
+            if (!holds_) return;
             sequence_.fetch_add(1, std::memory_order_release);
             lock_.unlock();
         }
         WriteGuard(const WriteGuard &) = delete;
         WriteGuard &operator=(const WriteGuard &) = delete;
+        bool holds() const { return holds_; }
 
     private:
         StripeLock &lock_;
         std::atomic<uint64_t> &sequence_;
+        bool holds_;
     };
+
+    // Calls work(stripe) for the stripes of a batch, holding each, after prepare(stripe), holding
+    // none: those first that are free. A thread that has lost its core may hold any of them, and
+    // waiting for one such after the other would add up.
+    template <class Guard, class Prepare, class Work>
+    void each(StripeList stripes, Prepare prepare, Work work) {
+        for (bool wait = false; stripes.count != 0; wait = true) {
+            stripes.keep([&](uint32_t stripe) {
+                prepare(stripe);
+                const Guard guard(*this, stripe, wait);
+                if (!guard.holds()) return true;
+                wait = false;
+                work(stripe);
+                return false;
+            });
+        }
+    }
+    template <class Guard, class Work>
+    void each(const StripeList &stripes, Work work) {
+        each<Guard>(stripes, [](uint32_t) {}, work);
+    }
 
     Arena &arena() { return arena_; }
     const Arena &arena() const { return arena_; }
     BlockHeap &heap(uint32_t stripe) { return heaps_[stripe]; }
     uint64_t bytes() const { return arena_.used(); }
 
-    uint64_t size() {
+    // Waits for nobody.
+    uint64_t size() const {
         uint64_t rows = 0;
-        for (uint32_t s = 0; s < kStripes; ++s) {
-            const ReadGuard guard(*this, s);
-            rows += header_->stripe[s].live;
-        }
+        for (const StripeHeader &stripe : header_->stripe) rows += stripe.live.load(std::memory_order_relaxed);
         return rows;
     }
 
@@ -153,10 +234,7 @@ public:
         const uint32_t end = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{from} + count, plan.order.size()));
         for (uint32_t at = from; at < end; ++at) {
             const uint64_t hash = plan.hashes[plan.order[at]];
-            const StripeHeader &stripe = header_->stripe[BatchPlan::stripe_of(hash)];
-            const uint64_t index = stripe.index.load(std::memory_order_relaxed);
-            const uint32_t bits = stripe.index_bits.load(std::memory_order_relaxed);
-            if (index != 0) __builtin_prefetch(arena_.at<uint32_t>(index) + (hash & ((uint64_t{1} << bits) - 1)));
+            KeyIndex::prefetch(arena_, header_->stripe[BatchPlan::stripe_of(hash)], hash);
         }
     }
     void prefetch_slots(const BatchPlan &plan) const { prefetch_slots(plan, 0, UINT32_MAX); }
@@ -165,7 +243,7 @@ public:
     // touched, so that the caller can fetch many rows at once. Under the stripe's lock.
     uint32_t guess(uint32_t stripe, uint64_t hash) const {
         uint32_t found = kNone;
-        probe(stripe, hash, [&](uint32_t, uint32_t number) {
+        KeyIndex::probe(arena_, header_->stripe[stripe], hash, [&](uint32_t, uint32_t number) {
             found = number;
             return true;
         });
@@ -176,7 +254,7 @@ public:
     template <class Keys>
     uint32_t find(uint32_t stripe, uint64_t hash, const Keys &keys, size_t i) const {
         uint32_t found = kNone;
-        probe(stripe, hash, [&](uint32_t, uint32_t number) {
+        KeyIndex::probe(arena_, header_->stripe[stripe], hash, [&](uint32_t, uint32_t number) {
             if (!keys.equals(row(stripe, number)->key, i, arena_)) return false;
             found = number;
             return true;
@@ -188,19 +266,23 @@ public:
     // batch changes anything.
     void check_room(const BatchPlan &plan) const {
         for (uint32_t s = 0; s < kStripes; ++s) {
-            if (uint64_t{header_->stripe[s].live} + plan.size(s) > kMaxRowsPerStripe) {
+            if (uint64_t{header_->stripe[s].live.load(std::memory_order_relaxed)} + plan.size(s) > kMaxRowsPerStripe) {
                 throw TableFull("a table holds at most about " + std::to_string(uint64_t{kMaxRowsPerStripe} * kStripes) +
                                 " rows; erase some, or spread the keys over several tables");
             }
         }
     }
 
+    // Has memory ready for so many new rows and some more; see Arena. Under no lock.
+    void make_ready(uint64_t rows) { arena_.make_ready(rows * row_bytes_); }
+
     // Adds a row for a key that has none: version 0, step -1, payload as it comes. Under the
     // stripe's write lock. Throws std::bad_alloc.
     template <class Keys>
     uint32_t insert(uint32_t stripe, uint64_t hash, const Keys &keys, size_t i) {
         StripeHeader &header = header_->stripe[stripe];
-        make_room_in_index<Keys>(stripe);
+        KeyIndex index(arena_, header);
+        index.make_room(hash, StoredKeys<Keys>{*this, stripe});
         const uint32_t number = header.free_row != 0 ? header.free_row - 1 : add_row(stripe);
         const uint64_t key = keys.store(i, arena_, heaps_[stripe]);
         RowHeader *added = row(stripe, number);
@@ -212,8 +294,8 @@ public:
         added->count.store(0, std::memory_order_relaxed);
         added->producer = 0;
         added->mark = kLive;
-        place(header, hash, number);
-        ++header.live;
+        index.place(hash, number);
+        header.live.fetch_add(1, std::memory_order_relaxed);
         return number;
     }
 
@@ -221,18 +303,13 @@ public:
     template <class Keys>
     void remove(uint32_t stripe, uint64_t hash, uint32_t number) {
         StripeHeader &header = header_->stripe[stripe];
-        uint32_t hole = 0;
-        probe(stripe, hash, [&](uint32_t slot, uint32_t candidate) {
-            hole = slot;
-            return candidate == number;
-        });
-        close_hole<Keys>(stripe, hole);
+        KeyIndex(arena_, header).remove(hash, number, StoredKeys<Keys>{*this, stripe});
         RowHeader *erased = row(stripe, number);
         Keys::release(erased->key, heaps_[stripe]);
         erased->mark = kFree;
         erased->key = header.free_row;
         header.free_row = number + 1;
-        --header.live;
+        header.live.fetch_sub(1, std::memory_order_relaxed);
     }
 
     // Removes the rows of n keys; found[i] tells whether there was one. `forget(stripe, row)` is
@@ -240,9 +317,7 @@ public:
     template <class Keys, class Forget>
     void erase(const Keys &keys, size_t n, uint8_t *found, Forget forget) {
         const BatchPlan plan(keys, n);
-        for (uint32_t s = 0; s < kStripes; ++s) {
-            if (plan.size(s) == 0) continue;
-            const WriteGuard guard(*this, s);
+        each<WriteGuard>(StripeList(plan), [&](uint32_t s) {
             for (uint32_t k = 0; k < plan.size(s); ++k) {
                 const uint32_t i = plan.positions(s)[k];
                 const uint32_t number = find(s, plan.hashes[i], keys, i);
@@ -251,21 +326,25 @@ public:
                 forget(s, row(s, number));
                 remove<Keys>(s, plan.hashes[i], number);
             }
-        }
+        });
     }
 
     // Calls take(row) for the rows from `cursor` on (0 at first), stripe by stripe, until it
     // returns false: that row is the first of the next page. Returns the cursor to go on with, or
-    // -1 after the last row.
+    // -1 after the last row. A stripe is held for some rows at a time, whose numbers do not change.
     template <class Take>
     int64_t scan(int64_t cursor, Take take) {
         uint32_t number = static_cast<uint32_t>(cursor & kRowMask);
         for (uint64_t s = static_cast<uint64_t>(cursor) >> kRowBits; s < kStripes; ++s, number = 0) {
-            const ReadGuard guard(*this, static_cast<uint32_t>(s));
-            for (const uint32_t end = rows_end(static_cast<uint32_t>(s)); number < end; ++number) {
-                const RowHeader *present = row(static_cast<uint32_t>(s), number);
-                if (present->mark == kFree) continue;
-                if (!take(present)) return static_cast<int64_t>(s << kRowBits | number);
+            const uint32_t stripe = static_cast<uint32_t>(s);
+            while (number < rows_end(stripe)) {
+                const ReadGuard guard(*this, stripe, true);
+                const uint32_t end = std::min(rows_end(stripe), number + kMaxHeld);
+                for (; number < end; ++number) {
+                    const RowHeader *present = row(stripe, number);
+                    if (present->mark == kFree) continue;
+                    if (!take(present)) return static_cast<int64_t>(s << kRowBits | number);
+                }
             }
         }
         return -1;
@@ -273,71 +352,20 @@ public:
 
 private:
     static constexpr uint64_t kChunkBytes = 32768;
-    static constexpr uint32_t kFirstIndexBits = 4;
+    static constexpr uint32_t kMaxHeld = 1024;
 
-    static uint32_t tag(uint64_t hash) { return static_cast<uint32_t>(hash >> 40) << kRowBits; }
-
-    // Calls visit(slot, row number) for the slots of a key's tag until it returns true.
-    template <class Visit>
-    void probe(uint32_t stripe, uint64_t hash, Visit visit) const {
-        const StripeHeader &header = header_->stripe[stripe];
-        const uint64_t index = header.index.load(std::memory_order_relaxed);
-        if (index == 0) return;
-        const uint32_t *slots = arena_.at<uint32_t>(index);
-        const uint32_t mask = (1u << header.index_bits.load(std::memory_order_relaxed)) - 1;
-        const uint32_t wanted = tag(hash);
-        for (uint32_t slot = static_cast<uint32_t>(hash) & mask;; slot = (slot + 1) & mask) {
-            const uint32_t entry = slots[slot];
-            if (entry == 0) return;
-            if ((entry & ~kRowMask) == wanted && visit(slot, (entry & kRowMask) - 1)) return;
-        }
-    }
-
-    void place(StripeHeader &header, uint64_t hash, uint32_t number) {
-        uint32_t *slots = arena_.at<uint32_t>(header.index.load(std::memory_order_relaxed));
-        const uint32_t mask = (1u << header.index_bits.load(std::memory_order_relaxed)) - 1;
-        uint32_t slot = static_cast<uint32_t>(hash) & mask;
-        while (slots[slot] != 0) slot = (slot + 1) & mask;
-        slots[slot] = tag(hash) | (number + 1);
-    }
-
-    // Keeps the index at most three quarters full.
+    // The keys of a stripe's rows, for its index.
     template <class Keys>
-    void make_room_in_index(uint32_t stripe) {
-        StripeHeader &header = header_->stripe[stripe];
-        const uint64_t old_index = header.index.load(std::memory_order_relaxed);
-        const uint32_t old_bits = header.index_bits.load(std::memory_order_relaxed);
-        if (old_index != 0 && uint64_t{header.live} + 1 <= (uint64_t{3} << old_bits) / 4) return;
-        const uint32_t bits = old_index == 0 ? kFirstIndexBits : old_bits + 1;
-        header.index.store(arena_.allocate(uint64_t{4} << bits), std::memory_order_relaxed);
-        header.index_bits.store(bits, std::memory_order_relaxed);
-        if (old_index == 0) return;
-        // In row order, so that the rows' keys are read one after another.
-        const uint32_t end = rows_end(stripe);
-        for (uint32_t number = 0; number < end; ++number) {
-            if (number + 8 < end) __builtin_prefetch(row(stripe, number + 8));
-            const RowHeader *present = row(stripe, number);
-            if (present->mark != kFree) place(header, Keys::stored_hash(present->key, arena_), number);
-        }
-        arena_.release(old_index, uint64_t{4} << old_bits);
-    }
+    struct StoredKeys {
+        const RowStore &store;
+        uint32_t stripe;
 
-    // Moves later entries of the probe sequence up, so that no tombstones are needed.
-    template <class Keys>
-    void close_hole(uint32_t stripe, uint32_t hole) {
-        StripeHeader &header = header_->stripe[stripe];
-        uint32_t *slots = arena_.at<uint32_t>(header.index.load(std::memory_order_relaxed));
-        const uint32_t mask = (1u << header.index_bits.load(std::memory_order_relaxed)) - 1;
-        for (uint32_t slot = (hole + 1) & mask; slots[slot] != 0; slot = (slot + 1) & mask) {
-            const uint64_t hash = Keys::stored_hash(row(stripe, (slots[slot] & kRowMask) - 1)->key, arena_);
-            const uint32_t home = static_cast<uint32_t>(hash) & mask;
-            if (((slot - home) & mask) >= ((slot - hole) & mask)) {
-                slots[hole] = slots[slot];
-                hole = slot;
-            }
+        void fetch(uint32_t number) const { __builtin_prefetch(store.row(stripe, number)); }
+        void fetch_key(uint32_t number) const { Keys::prefetch_stored(store.row(stripe, number)->key, store.arena_); }
+        uint64_t hash(uint32_t number) const {
+            return Keys::stored_hash(store.row(stripe, number)->key, store.arena_);
         }
-        slots[hole] = 0;
-    }
+    };
 
     uint32_t add_row(uint32_t stripe) {
         StripeHeader &header = header_->stripe[stripe];
