@@ -96,16 +96,8 @@ def compare(times: dict[str, Any]) -> list[Result]:
 
 def show(results: list[Result], title: str) -> Table:
     """A line for each optimizer."""
-    table = Table(title=title, title_justify="left", box=SIMPLE)
-    columns = (
-        "optimizer",
-        "push ms",
-        "+-",
-        "bytes ms",
-        "push/bytes",
-        "torch ms",
-        "torch/push",
-    )
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
+    columns = ("optimizer", "push ms", "+-", "bytes", "push/bytes", "torch", "torch/push")
     for column in columns:
         table.add_column(column, justify="left" if column == "optimizer" else "right", no_wrap=True)
     medians = {result.case: result for result in results if result.metric == "median call"}
