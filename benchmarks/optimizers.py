@@ -3,7 +3,7 @@
 Each is timed against what its rows' bytes cost (benchmarks/scattered.py), and against torch's
 optimizer for sparse gradients where there is one:
 
-    python benchmarks/optimizers.py --json out/optimizers.json
+    python -m benchmarks.optimizers --json out/bench/optimizers.json
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 import carls
+from benchmarks.scattered import Scattered
 from carls.cli.bench.timing import interleave
 from carls.cli.results import Result, check_writable, write_json
-from scattered import Scattered
 
 BATCHES = 200
 HEADER_NBYTES = 32

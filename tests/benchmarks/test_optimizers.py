@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from benchmarks.scattered import Scattered
+
+ROOT = Path(__file__).parents[2]
 OPTIMIZERS = ["sgd", "momentum", "adagrad", "rowwise_adagrad", "adam", "ftrl"]
 
 
 def test_every_optimizer_is_measured(tmp_path: Path) -> None:
     file = tmp_path / "optimizers.json"
     done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "optimizers.py"), "--quick", "--json", str(file)],
+        [sys.executable, "-m", "benchmarks.optimizers", "--quick", "--json", str(file)],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=110,
@@ -38,10 +41,7 @@ def test_every_optimizer_is_measured(tmp_path: Path) -> None:
     assert all((name, f"{name}: its bytes") in compared for name in OPTIMIZERS)
 
 
-def test_the_yardstick_touches_every_float_of_the_picked_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    from scattered import Scattered  # type: ignore[import-not-found]
-
+def test_the_yardstick_touches_every_float_of_the_picked_rows() -> None:
     scattered = Scattered(20 * 12)
     add = scattered.adder(12, [np.array([3, 19, 3]), np.array([0])])
     add(0)
