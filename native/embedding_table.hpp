@@ -308,6 +308,7 @@ private:
     // next one and the index slots of the one after that are on their way from memory.
     template <class Keys, class Visit>
     void write(const Keys &keys, size_t n, uint64_t now, Visit visit) {
+        if (n == 0) return;
         const BatchPlan plan(keys, n);
         store_.check_room(plan);
         store_.make_ready(0);
