@@ -261,9 +261,8 @@ private:
         store_.prefetch_slots(plan, cursor.at + kSlotsAhead, block.count);
         cursor.at += block.count;
         const uint32_t bytes = static_cast<uint32_t>(sizeof(RowHeader) + dim_ * sizeof(float));
+        store_.guess_rows(s, plan, block.from, block.count, block.rows);
         for (uint32_t k = 0; k < block.count; ++k) {
-            const uint32_t number = store_.guess(s, plan.hashes[plan.order[block.from + k]]);
-            block.rows[k] = number == RowStore::kNone ? nullptr : store_.row(s, number);
             if (block.rows[k] != nullptr) fetch(block.rows[k], bytes);
         }
     }

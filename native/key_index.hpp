@@ -31,7 +31,11 @@ public:
     // Calls visit(slot, row number) for the slots of a hash's tag until it returns true.
     template <class Visit>
     static void probe(const Arena &arena, const StripeHeader &header, uint64_t hash, Visit visit) {
-        const uint64_t index = header.index.load(std::memory_order_relaxed);
+        probe(arena, header.index.load(std::memory_order_relaxed), hash, visit);
+    }
+    // The same with the stripe's `index`, read once for several hashes.
+    template <class Visit>
+    static void probe(const Arena &arena, uint64_t index, uint64_t hash, Visit visit) {
         if (index == 0) return;
         const uint64_t page = entries(arena, index)[position(index, hash)].page.load(std::memory_order_relaxed);
         const uint32_t *slots = arena.at<uint32_t>(offset(page));

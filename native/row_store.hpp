@@ -222,7 +222,9 @@ public:
     uint32_t rows_end(uint32_t stripe) const { return header_->stripe[stripe].rows_end.load(std::memory_order_relaxed); }
 
     RowHeader *row(uint32_t stripe, uint32_t number) const {
-        const uint64_t *directory = arena_.at<uint64_t>(header_->stripe[stripe].directory.load(std::memory_order_relaxed));
+        return row(arena_.at<uint64_t>(header_->stripe[stripe].directory.load(std::memory_order_relaxed)), number);
+    }
+    RowHeader *row(const uint64_t *directory, uint32_t number) const {
         const uint64_t chunk = directory[number >> chunk_bits_];
         return arena_.at<RowHeader>(chunk + uint64_t{number & ((1u << chunk_bits_) - 1)} * row_bytes_);
     }
@@ -248,6 +250,19 @@ public:
             return true;
         });
         return found;
+    }
+
+    // As guess, the rows of several positions of a batch, all of one stripe; nullptr for none.
+    void guess_rows(uint32_t stripe, const BatchPlan &plan, uint32_t from, uint32_t count, RowHeader **rows) const {
+        const uint64_t index = header_->stripe[stripe].index.load(std::memory_order_relaxed);
+        const uint64_t *directory = arena_.at<uint64_t>(header_->stripe[stripe].directory.load(std::memory_order_relaxed));
+        for (uint32_t k = 0; k < count; ++k) {
+            rows[k] = nullptr;
+            KeyIndex::probe(arena_, index, plan.hashes[plan.order[from + k]], [&](uint32_t, uint32_t number) {
+                rows[k] = row(directory, number);
+                return true;
+            });
+        }
     }
 
     // The key's row, or kNone. Under the stripe's lock.
