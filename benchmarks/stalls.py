@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated, Any
@@ -91,7 +92,7 @@ class Load:
         table, step = self.open("rows"), self._plan.batch
         for start in range(self._plan.rows, self._plan.grown, step):
             keys = np.arange(start, start + step)
-            yield "create", lambda keys=keys: table.lookup(keys)
+            yield "create", partial(table.lookup, keys)
 
     def others(self) -> list[Iterator[tuple[str, Callable[[], Any]]]]:
         """Work without an end, for a thread each."""
@@ -109,7 +110,7 @@ class Load:
         batches = [self._rng.integers(0, self._plan.rows, self._plan.batch) for _ in range(200)]
         while True:
             for keys in batches:
-                yield kind, lambda keys=keys: call(keys)
+                yield kind, partial(call, keys)
 
     def _erase(self) -> Iterator[tuple[str, Callable[[], Any]]]:
         table, keys = self.open("rows"), np.arange(_ERASED, _ERASED + self._plan.batch)
@@ -122,17 +123,20 @@ class Load:
         while True:
             pages = table.scan()
             for _ in range(50):
-                yield "page of a scan", lambda pages=pages: next(pages, None)
+                yield "page of a scan", partial(next, pages, None)
             yield "describe", table.describe
 
     def _drop(self) -> Iterator[tuple[str, Callable[[], Any]]]:
         while True:
             opened: list[carls.EmbeddingTable] = []
-            yield "make another table", lambda opened=opened: opened.append(self.open("other"))
+            yield "make another table", partial(self._open_other, opened)
             for start in range(0, self._plan.other, self._plan.batch):
                 keys = np.arange(start, start + self._plan.batch)
-                yield "create in another table", lambda keys=keys, opened=opened: opened[0].lookup(keys)
+                yield "create in another table", partial(opened[0].lookup, keys)
             yield "drop another table", lambda: self._bank.drop("other")
+
+    def _open_other(self, opened: list[carls.EmbeddingTable]) -> None:
+        opened.append(self.open("other"))
 
 
 def run(plan: Plan) -> list[Result]:
