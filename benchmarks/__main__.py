@@ -12,7 +12,17 @@ import typer
 from benchmarks import options
 
 #: Modules in the order that they run and are reported in. Each has `--quick` and `--json FILE`.
-SUBJECTS = ("lookup", "push", "threads", "remote", "redis_server", "training_step")
+SUBJECTS = (
+    "lookup",
+    "push",
+    "threads",
+    "remote",
+    "redis_server",
+    "training_step",
+    "optimizers",
+    "stalls",
+    "memory",
+)
 
 
 def main(

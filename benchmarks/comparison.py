@@ -81,13 +81,17 @@ def publish(name: str, plan: Plan, results: Sequence[Result], json: Path | None,
 
 def show(console: Console, name: str, results: Sequence[Result]) -> None:
     """Print the results of one comparison."""
-    headings, rows = pivot(results)
-    table = Table(title=f"{name}, {results[0].case.partition(SEPARATOR)[0]}", title_justify="left")
+    console.print(tabulate(f"{name}, {results[0].case.partition(SEPARATOR)[0]}", *pivot(results)))
+
+
+def tabulate(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table for people."""
+    table = Table(title=title, title_justify="left")
     for heading in headings:
         table.add_column(heading, justify="right" if table.columns else "left", min_width=5)
     for row in rows:
         table.add_row(*(cell.replace(" ±", "\N{NO-BREAK SPACE}±") for cell in row))
-    console.print(table)
+    return table
 
 
 def pivot(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:

@@ -18,9 +18,9 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
 
 import carls
+from benchmarks.comparison import tabulate
 from carls.cli.results import Result, check_writable, write_json
 
 #: Most times the bare bytes that the first case may take.
@@ -102,15 +102,14 @@ def measure(case: Case) -> list[Result]:
     ]
 
 
-def show(results: list[Result]) -> Table:
-    """The figures as a table, a row for each case."""
-    table = Table(title=f"memory at the peak; goal {GOAL} times the bare bytes", title_justify="left")
-    for heading in ("case", "bytes a row", "times the bare bytes", "peak MiB", "left after the drop MiB"):
-        table.add_column(heading, justify="right" if table.columns else "left")
+def cells(results: list[Result]) -> tuple[list[str], list[list[str]]]:
+    """Headings, and a row for each case."""
+    rows = []
     for case in dict.fromkeys(result.case for result in results):
         row, peak, left = (result for result in results if result.case == case)
-        table.add_row(case, f"{row.value:.1f}", f"{row.ratio:.2f}", f"{peak.value:.0f}", f"{left.value:.0f}")
-    return table
+        sizes = [f"{row.value:.1f}", f"{row.ratio:.2f}", f"{peak.value:.0f}", f"{left.value:.0f}"]
+        rows.append([case, *sizes])
+    return ["case", "bytes a row", "times the bare bytes", "peak MiB", "left after the drop MiB"], rows
 
 
 app = typer.Typer()
@@ -131,7 +130,7 @@ def main(
     for case in QUICK if quick else FULL:
         with console.status(f"memory: {case}"):
             results += measure(case)
-    console.print(show(results))
+    console.print(tabulate(f"memory at the peak; goal {GOAL} times the bare bytes", *cells(results)))
     if json is not None:
         write_json(json, "memory", {"batch": BATCH, "optimizer": "adagrad", "goal": GOAL}, results)
         console.print(f"written to {json}")

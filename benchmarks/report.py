@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,10 @@ _PLACE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 def render(document: dict[str, Any]) -> str:
     """Markdown of one JSON file: the machine, and a table for each comparison."""
     results = [Result(**result) for result in document["results"]]
+    # A subject that compares no calls has a table of its own.
+    cells = getattr(import_module(f"benchmarks.{document['name']}"), "cells", None)
+    if cells is not None:
+        return "\n".join([_machine(document), "", *_table(*cells(results)), ""])
     parts: dict[str, list[Result]] = {}
     for result in results:
         title, separator, _ = result.case.partition(SEPARATOR)
@@ -30,9 +35,7 @@ def render(document: dict[str, Any]) -> str:
     for title, part in parts.items():
         if title:
             lines += [f"**{title}**", ""]
-        headings, rows = pivot(part)
-        lines += [_row(headings), _row(["---", *["---:"] * (len(headings) - 1)])]
-        lines += [*map(_row, rows), ""]
+        lines += [*_table(*pivot(part)), ""]
     return "\n".join(lines)
 
 
@@ -46,6 +49,10 @@ def fill(page: str, folder: Path) -> str:
         return f"{found[1]}\n{render(json.loads(path.read_text()))}\n{found[3]}"
 
     return _PLACE.sub(place, page)
+
+
+def _table(headings: list[str], rows: list[list[str]]) -> list[str]:
+    return [_row(headings), _row(["---", *["---:"] * (len(headings) - 1)]), *map(_row, rows)]
 
 
 def _row(cells: list[str]) -> str:

@@ -1,16 +1,19 @@
 """How long an operation can be held up by others: in process, a table that grows past its doublings.
 
-Threads look rows up, create them, push, assign, erase, scan and describe, all in one table that
-grows meanwhile; one more makes, fills and drops another table. Each notes how long its calls
-take. Two controls spin on the clock and note the longest gap between two readings: a thread of the
-same process, which waits for a core and for Python's lock as all do, but for nothing of the bank;
-and a process of its own, which waits for a core alone. What a call takes beyond the thread's
-longest gap is the bank's doing, and so is what the thread's gap is beyond the process's: a call
-that kept Python's lock.
+One thread makes a table grow. Others look rows of that table up, push, assign, erase, scan and
+describe, and make, fill and drop another table, each several of these in turn; with `--threads 6`
+each has one. All note how long their calls take. Two controls spin on the clock and note the
+longest gap between two readings: a thread of the same process, which waits for a core and for
+Python's lock as all do, but for nothing of the bank; and a process of its own, which waits for a
+core alone. What a call takes beyond the thread's longest gap is the bank's doing, and so is what
+the thread's gap is beyond the process's: a call that kept Python's lock. The more threads share the
+cores, the longer a thread that holds a stripe may have to wait for a core while others wait for the
+stripe.
 """
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import threading
 import time
@@ -26,9 +29,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
 
 import carls
+from benchmarks.comparison import tabulate
 from carls.cli.results import Result, check_writable, write_json
 
 #: What no operation may be held up for beyond the control's longest gap, in ms.
@@ -50,6 +53,7 @@ class Plan:
         dim: elements of a row.
         batch: keys of a call.
         runs: the worst of which counts.
+        threads: that share the work beside growth, 1 to 6.
     """
 
     rows: int
@@ -58,14 +62,15 @@ class Plan:
     dim: int
     batch: int
     runs: int
+    threads: int = 2
 
 
 FULL = Plan(rows=8_000_000, grown=12_000_000, other=1_000_000, dim=16, batch=1024, runs=3)
-QUICK = Plan(rows=20_000, grown=60_000, other=5_000, dim=16, batch=256, runs=1)
+QUICK = Plan(rows=20_000, grown=60_000, other=5_000, dim=16, batch=256, runs=1, threads=6)
 
 
 class Load:
-    """The threads' work. Each operation runs in a thread of its own, with handles of its own.
+    """The threads' work. Each kind of work has handles of its own.
 
     Args:
         bank: in this process.
@@ -95,9 +100,9 @@ class Load:
             yield "create", partial(table.lookup, keys)
 
     def others(self) -> list[Iterator[tuple[str, Callable[[], Any]]]]:
-        """Work without an end, for a thread each."""
+        """Work without an end, for each of the threads."""
         rows, assigned, pushed = self.open("rows"), self.open("rows"), self.open("rows")
-        return [
+        works = [
             self._repeat("look up", lambda keys: rows.lookup(keys)),
             self._repeat("push", lambda keys: pushed.push_gradients(keys, self._gradients)),
             self._repeat("assign", lambda keys: assigned.assign(keys, self._gradients)),
@@ -105,6 +110,8 @@ class Load:
             self._scan(),
             self._drop(),
         ]
+        threads = self._plan.threads
+        return [_in_turn(works[thread::threads]) for thread in range(threads)]
 
     def _repeat(self, kind: str, call: Callable[[Any], Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
         batches = [self._rng.integers(0, self._plan.rows, self._plan.batch) for _ in range(200)]
@@ -137,6 +144,11 @@ class Load:
 
     def _open_other(self, opened: list[carls.EmbeddingTable]) -> None:
         opened.append(self.open("other"))
+
+
+def _in_turn(works: list[Iterator[tuple[str, Callable[[], Any]]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
+    for work in itertools.cycle(works):
+        yield next(work)
 
 
 def run(plan: Plan) -> list[Result]:
@@ -244,36 +256,41 @@ def _note(
     return seconds
 
 
-def show(results: list[Result], title: str) -> Table:
-    """The figures as a table, a row for each kind of operation."""
-    table = Table(title=title, title_justify="left")
-    for heading in ("operation", "calls", "median ms", "longest ms", "beyond the control ms"):
-        table.add_column(heading, justify="right" if table.columns else "left")
+def cells(results: list[Result]) -> tuple[list[str], list[list[str]]]:
+    """Headings, and a row for each kind of operation and each control."""
+    rows = []
     for case in dict.fromkeys(result.case for result in results):
         mine = {result.metric: result for result in results if result.case == case}
         longest = mine.get("longest call") or mine["longest gap"]
         beyond, median = mine.get("beyond the control"), mine.get("median call")
-        table.add_row(
-            case,
-            f"{longest.n:,}" if case not in (THREAD, PROCESS) else "",
+        calls = f"{longest.n:,}" if case not in (THREAD, PROCESS) else ""
+        others = [
             "" if median is None else f"{median.value:.2f}",
             f"{longest.value:.1f}",
             "" if beyond is None else f"{beyond.value:.1f}",
-        )
-    return table
+        ]
+        rows.append([case, calls, *others])
+    return ["operation", "calls", "median ms", "longest ms", "beyond the control ms"], rows
 
 
 def main(
     rows: Annotated[int | None, typer.Option(min=1, help="Rows of the table at first.")] = None,
     grown: Annotated[int | None, typer.Option(min=1, help="Rows of the table at the end.")] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="Runs, the worst of which counts.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=6, help="Threads beside the one that grows the table.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Tiny tables: shows that it runs.")] = False,
     json: Annotated[Path | None, typer.Option("--json", help="File to write the results to.")] = None,
 ) -> None:
     """Note the longest call of each kind while a table grows."""
     plan = QUICK if quick else FULL
     plan = replace(
-        plan, rows=rows or plan.rows, grown=grown or max(plan.grown, rows or 0), runs=runs or plan.runs
+        plan,
+        rows=rows or plan.rows,
+        grown=grown or max(plan.grown, rows or 0),
+        runs=runs or plan.runs,
+        threads=threads or plan.threads,
     )
     if json is not None:
         check_writable(json)
@@ -284,7 +301,7 @@ def main(
             done.append(run(plan))
     results = worst_of(done)
     title = f"longest calls of {plan.batch} rows x {plan.dim}, {plan.rows:,} to {plan.grown:,} rows"
-    console.print(show(results, f"{title}; worst of {plan.runs} runs, goal {GOAL_MS:g} ms"))
+    console.print(tabulate(f"{title}; worst of {plan.runs} runs, goal {GOAL_MS:g} ms", *cells(results)))
     if json is not None:
         write_json(json, "stalls", {**vars(plan), "goal_ms": GOAL_MS}, results)
         console.print(f"written to {json}")
