@@ -173,4 +173,4 @@ class Table(Generic[S, C]):
 def empty_meta(n: int) -> tuple[Any, Meta]:
     """Room for the meta of n rows: the bytes for the core and the records over them."""
     raw = np.empty(n * ROW_META.itemsize, np.uint8)
-    return raw, raw.view(ROW_META)
+    return raw, np.frombuffer(raw, ROW_META)

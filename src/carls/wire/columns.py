@@ -135,7 +135,8 @@ class MetaColumn(FixedColumn):
         return np.ascontiguousarray(value, dtype=ROW_META)
 
     def read(self, found: Any) -> Meta:
-        return cast("Meta", found.view(ROW_META))
+        # Not found.view(), whose check of records runs in Python.
+        return cast("Meta", np.frombuffer(found, ROW_META))
 
 
 class BitsColumn(FixedColumn):
