@@ -1,9 +1,12 @@
-// Half precision: IEEE 754 binary16, as numpy's float16, rounded to nearest, ties to even.
+// Half precision: IEEE 754 binary16, as numpy's float16, rounded to nearest, ties to even. What lies
+// beyond the largest number, infinities too, becomes that number; NaN stays NaN.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+
+#include "kernels.hpp"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -11,6 +14,8 @@
 #endif
 
 namespace carls {
+
+constexpr float kLargestHalf = 65504.0f;
 
 inline float float_of_half(uint16_t half) {
     const uint32_t sign = uint32_t{half & 0x8000u} << 16, rest = half & 0x7fffu;
@@ -35,7 +40,7 @@ inline uint16_t half_of_float(float value) {
     const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
     const uint32_t rest = bits & 0x7fffffff;
     if (rest > 0x7f800000) return sign | 0x7e00 | static_cast<uint16_t>(rest >> 13 & 0x3ff);  // NaN
-    if (rest >= 0x477ff000) return sign | 0x7c00;  // 65520 and more round to infinity
+    if (rest >= 0x477fe000) return sign | 0x7bff;  // 65504 and more
     if (rest < 0x38800000) {                       // below 2^-14: adding rounds to a multiple of 2^-24
         float magic;
         std::memcpy(&magic, &rest, 4);
@@ -56,10 +61,12 @@ CARLS_F16C inline size_t halves_to_floats_f16c(float *to, const uint16_t *from, 
     return i;
 }
 CARLS_F16C inline size_t floats_to_halves_f16c(uint16_t *to, const float *from, size_t n) {
+    const __m256 most = _mm256_set1_ps(kLargestHalf), least = _mm256_set1_ps(-kLargestHalf);
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
-        _mm_storeu_si128(reinterpret_cast<__m128i *>(to + i),
-                         _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+        // In this order of the operands NaN stays.
+        const __m256 within = _mm256_max_ps(least, _mm256_min_ps(most, _mm256_loadu_ps(from + i)));
+        _mm_storeu_si128(reinterpret_cast<__m128i *>(to + i), _mm256_cvtps_ph(within, _MM_FROUND_TO_NEAREST_INT));
     }
     return i;
 }
@@ -84,5 +91,23 @@ inline void to_halves(uint16_t *to, const float *from, size_t n) {
 #endif
     for (; i < n; ++i) to[i] = half_of_float(from[i]);
 }
+
+// Whether all elements are finite and at most `limit` in size.
+CARLS_VECTOR inline bool all_within(const uint16_t *x, size_t n, float limit) {
+    const int16_t most = static_cast<int16_t>(half_of_float(limit));
+    int16_t bad = 0;
+    for (size_t i = 0; i < n; ++i) {
+        bad |= static_cast<int16_t>(x[i] & 0x7fff) > most;  // ordered as their bits are
+    }
+    return !bad;
+}
+
+// A vector as it lies in a row and in arrays of rows: elements of float32 or of float16.
+struct VectorLayout {
+    uint32_t dim;
+    bool half;
+
+    uint32_t bytes() const { return dim * (half ? 2u : 4u); }
+};
 
 }  // namespace carls
