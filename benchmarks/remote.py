@@ -9,14 +9,17 @@ String keys, given as a list and as `carls.Keys` encoded before. The yardsticks:
 * hot echo: a prebuilt reply of values alone; the keys encoded from the list, or a ready batch.
   For a push, the server drops the matrix.
 * gRPC echo: a unary call of Python gRPC, ready bytes both ways, no protobuf.
+
+Then the same calls with `wire_dtype="float16"` and to a float16 table, against those in float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 import typer
 
@@ -29,6 +32,8 @@ from benchmarks.tables import Matrix, fill, string_keys, use_threads, weights
 from carls.cli.bench.cases import Cases
 from carls.cli.bench.echo import EchoClient, echo_process, lookup_request, push_request
 from carls.service.process import BankProcess
+
+Tables: TypeAlias = dict[str, carls.EmbeddingTable]
 
 FULL = Plan((Distribution.UNIFORM,), batch=(1024, 1, 16, 128, 8192), dim=(64,), rows=100_000, calls=200)
 
@@ -60,11 +65,22 @@ class Servers:
             self.grpc_echo = enter(grpc_echo_process(f"unix:{folder / 'grpc'}"))
         self.bank = enter(carls.connect(server.url))
 
-    def table(self, rows: int, dim: int) -> carls.EmbeddingTable:
+    def table(
+        self, rows: int, dim: int, dtype: str = "float32", wire_dtype: str = "float32"
+    ) -> carls.EmbeddingTable:
         """A table with Adagrad and `rows` rows under string keys."""
-        table = self.bank.embeddings(f"dim{dim}", dim=dim, optimizer=carls.Adagrad(lr=0.01))
+        name, adagrad = f"{dtype} dim{dim} {wire_dtype}".replace(" ", "-"), carls.Adagrad(lr=0.01)
+        table = self.bank.embeddings(name, dim, dtype, optimizer=adagrad, wire_dtype=wire_dtype)
         fill(table, string_keys(rows), weights(rows, dim))
         return table
+
+    def tables(self, table: carls.EmbeddingTable, rows: int) -> Tables:
+        """`table`, and others of the same rows, by what of them is float16."""
+        return {
+            "float16 table": self.table(rows, table.dim, "float16"),
+            "float16 wire": self.table(rows, table.dim, "float32", "float16"),
+            "float32": table,
+        }
 
     def __enter__(self) -> Servers:
         return self
@@ -117,6 +133,23 @@ def pushes(
     }
 
 
+def dtypes(tables: Tables, lists: list[list[str]], gradients: Matrix) -> tuple[Cases, Cases]:
+    """Look-ups and pushes of encoded keys, by what is float16. Gradients have the table's dtype."""
+    encoded, n = [carls.Keys.of(keys) for keys in lists], len(lists)
+
+    def lookup(table: carls.EmbeddingTable) -> Callable[[int], object]:
+        return lambda i: table.lookup(encoded[i % n]).values
+
+    def push(table: carls.EmbeddingTable) -> Callable[[int], object]:
+        given = gradients.astype(table.spec.dtype)
+        return lambda i: table.push_gradients(encoded[i % n], given)
+
+    return (
+        {name: lookup(table) for name, table in tables.items()},
+        {name: push(table) for name, table in tables.items()},
+    )
+
+
 def comparisons(plan: Plan) -> Iterator[Comparison]:
     """Look-ups and pushes for each kind of socket, dim, distribution and batch."""
     names = string_keys(plan.rows)
@@ -124,6 +157,7 @@ def comparisons(plan: Plan) -> Iterator[Comparison]:
         with Servers(socket) as servers:
             for dim in plan.dim:
                 table = servers.table(plan.rows, dim)
+                tables = servers.tables(table, plan.rows)
                 for title, batch, picks in plan.draws(dim):
                     lists = [[names[place] for place in pick] for pick in picks]
                     with ExitStack() as clients:
@@ -132,6 +166,9 @@ def comparisons(plan: Plan) -> Iterator[Comparison]:
                     with ExitStack() as clients:
                         cases = pushes(servers, table, lists, weights(batch, dim), clients)
                         yield Comparison(f"push over {socket}, {title}", batch, cases, ours=2)
+                    looked_up, pushed = dtypes(tables, lists, weights(batch, dim))
+                    yield Comparison(f"dtypes of look-ups over {socket}, {title}", batch, looked_up, ours=2)
+                    yield Comparison(f"dtypes of pushes over {socket}, {title}", batch, pushed, ours=2)
 
 
 def main(

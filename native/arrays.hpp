@@ -12,6 +12,21 @@ namespace carls {
 
 namespace nb = nanobind;
 
+// An element of numpy's float16; half.hpp works on the bits.
+struct Half {
+    uint16_t bits;
+};
+
+}  // namespace carls
+
+template <>
+struct nanobind::detail::dtype_traits<carls::Half> {
+    static constexpr dlpack::dtype value{static_cast<uint8_t>(dlpack::dtype_code::Float), 16, 1};
+    static constexpr auto name = const_name("float16");
+};
+
+namespace carls {
+
 template <class T>
 using Vector = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <class T>

@@ -1,4 +1,4 @@
-// EmbeddingTable: rows of float32 values with an optimizer's state beside them.
+// EmbeddingTable: rows of float32 or float16 values with an optimizer's state, float32, beside them.
 #pragma once
 
 #include <cstring>
@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "half.hpp"
 #include "initializer.hpp"
 #include "optimizer.hpp"
 #include "row_store.hpp"
@@ -20,25 +21,26 @@ struct Pushed {
 
 class EmbeddingTable {
 public:
-    EmbeddingTable(uint32_t dim, const Initializer &initializer, const std::string &optimizer,
+    EmbeddingTable(const VectorLayout &vector, const Initializer &initializer, const std::string &optimizer,
                    const Parameters &parameters)
-        : dim_(dim), initializer_(initializer), optimizer_(optimizer, parameters),
-          store_((dim + optimizer_.state_floats(dim)) * static_cast<uint32_t>(sizeof(float))) {}
+        : vector_(vector), dim_(vector.dim), state_offset_((vector.bytes() + 3) & ~3u), initializer_(initializer),
+          optimizer_(optimizer, parameters),
+          store_(state_offset_ + optimizer_.state_floats(dim_) * static_cast<uint32_t>(sizeof(float))) {}
 
     RowStore &store() { return store_; }
-    uint32_t dim() const { return dim_; }
+    const VectorLayout &vector() const { return vector_; }
     void set_lr(float lr) { optimizer_.set_lr(lr); }
 
-    // Copies the rows of n keys to values (n, dim) and meta (n); zeros where there is none.
+    // Copies the rows of n keys to values, n vectors, and meta (n); zeros where there is none.
     template <class Keys>
-    void lookup(const Keys &keys, size_t n, const AgeBound &bound, uint64_t now, float *values, RowMeta *meta) {
+    void lookup(const Keys &keys, size_t n, const AgeBound &bound, uint64_t now, uint8_t *values, RowMeta *meta) {
         const BatchPlan plan(keys, n);
         read(keys, plan, [&](uint32_t i, const RowHeader *row) {
             if (row != nullptr) {
                 copy(row, i, bound, now, values, meta);
                 return;
             }
-            std::memset(values + size_t{i} * dim_, 0, dim_ * sizeof(float));
+            std::memset(at(values, i), 0, vector_.bytes());
             describe_absent(meta[i]);
         });
     }
@@ -46,7 +48,7 @@ public:
     // As lookup, but counts, and makes rows for keys that have none. Throws TableFull (nothing
     // was changed) or std::bad_alloc.
     template <class Keys>
-    void lookup_or_create(const Keys &keys, size_t n, const AgeBound &bound, uint64_t now, float *values,
+    void lookup_or_create(const Keys &keys, size_t n, const AgeBound &bound, uint64_t now, uint8_t *values,
                           RowMeta *meta) {
         const BatchPlan plan(keys, n);
         store_.check_room(plan);
@@ -62,9 +64,8 @@ public:
         if (missing.empty()) return;
         // What takes time is done before a lock is taken.
         store_.make_ready(missing.size());
-        for (const uint32_t i : missing) {
-            initializer_.fill(keys.initializer_key(i, plan.hashes[i]), values + size_t{i} * dim_, dim_);
-        }
+        std::vector<float> wide = room();
+        for (const uint32_t i : missing) fill(keys.initializer_key(i, plan.hashes[i]), at(values, i), wide);
         const BatchPlan rest(plan, missing);
         store_.each<RowStore::WriteGuard>(StripeList(rest), [&](uint32_t s) {
             Marks created(rest.size(s));
@@ -73,7 +74,7 @@ public:
                 const uint32_t i = rest.positions(s)[k];
                 uint32_t number = store_.find(s, plan.hashes[i], keys, i);
                 if (number == RowStore::kNone) {
-                    number = add(keys, plan.hashes[i], s, i, now, values + size_t{i} * dim_);
+                    number = add(keys, plan.hashes[i], s, i, now, at(values, i));
                     created.set(store_.row(s, number));
                 }
                 RowHeader *row = store_.row(s, number);
@@ -84,19 +85,19 @@ public:
         });
     }
 
-    // Sets rows to values (n, dim), in the batch's order where keys repeat; optimizer state stays.
+    // Sets rows to values, n vectors, in the batch's order where keys repeat; optimizer state stays.
     template <class Keys>
-    void assign(const Keys &keys, size_t n, const float *values, const Stamp &stamp) {
+    void assign(const Keys &keys, size_t n, const uint8_t *values, const Stamp &stamp) {
         write(keys, n, stamp.now, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows, Ahead &ahead) {
             for (size_t k = 0; k < rows.size(); ++k) {
                 ahead.keep_pace(k);
-                std::memcpy(value(rows[k]), values + size_t{positions[k]} * dim_, dim_ * sizeof(float));
+                std::memcpy(RowStore::payload(rows[k]), at(values, positions[k]), vector_.bytes());
                 stamp.put_on(rows[k]);
             }
         });
     }
 
-    // Applies gradients (n, dim); those of equal keys are summed first, in the batch's order.
+    // Applies gradients (n, dim) float32; those of equal keys are summed first, in the batch's order.
     template <class Keys>
     Pushed push(const Keys &keys, size_t n, const float *gradients, const Stamp &stamp) {
         struct Total {
@@ -106,6 +107,7 @@ public:
         Pushed pushed;
         std::vector<Total> totals;
         std::vector<std::vector<float>> sums;
+        std::vector<float> wide = room();
         write(keys, n, stamp.now, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows, Ahead &ahead) {
             totals.clear();
             sums.clear();
@@ -133,7 +135,7 @@ public:
                 RowHeader *row = marks.rows[k];
                 const Total &total = totals[k];
                 const float *gradient = total.sum != nullptr ? total.sum : total.gradient;
-                pushed.clipped += optimizer_.apply(value(row), state(row), gradient, dim_);
+                pushed.clipped += apply(row, gradient, wide);
                 stamp.put_on(row);
             }
             pushed.rows += totals.size();
@@ -166,13 +168,38 @@ private:
         }
     };
 
-    static float *value(RowHeader *row) { return reinterpret_cast<float *>(row + 1); }
-    static const float *value(const RowHeader *row) { return reinterpret_cast<const float *>(row + 1); }
-    float *state(RowHeader *row) const { return value(row) + dim_; }
+    float *state(RowHeader *row) const {
+        return reinterpret_cast<float *>(RowStore::payload(row) + state_offset_);
+    }
+    // The i-th of an array of vectors.
+    template <class Byte>
+    Byte *at(Byte *values, uint32_t i) const {
+        return values + size_t{i} * vector_.bytes();
+    }
 
-    void copy(const RowHeader *row, uint32_t i, const AgeBound &bound, uint64_t now, float *values, RowMeta *meta) {
-        std::memcpy(values + size_t{i} * dim_, value(row), dim_ * sizeof(float));
+    void copy(const RowHeader *row, uint32_t i, const AgeBound &bound, uint64_t now, uint8_t *values, RowMeta *meta) {
+        std::memcpy(at(values, i), row + 1, vector_.bytes());
         describe(row, now, bound, meta[i]);
+    }
+
+    // Room for one vector as float32, where it is another in the row.
+    std::vector<float> room() const { return std::vector<float>(vector_.half ? dim_ : 0); }
+
+    // Makes the first value of a key's row.
+    void fill(uint64_t key, uint8_t *value, std::vector<float> &wide) const {
+        if (!vector_.half) return initializer_.fill(key, reinterpret_cast<float *>(value), dim_);
+        initializer_.fill(key, wide.data(), dim_);
+        to_halves(reinterpret_cast<uint16_t *>(value), wide.data(), dim_);
+    }
+
+    // One step of a row, in float32. Returns whether the gradient was clipped.
+    bool apply(RowHeader *row, const float *gradient, std::vector<float> &wide) const {
+        uint8_t *value = RowStore::payload(row);
+        if (!vector_.half) return optimizer_.apply(reinterpret_cast<float *>(value), state(row), gradient, dim_);
+        to_floats(wide.data(), reinterpret_cast<const uint16_t *>(value), dim_);
+        const bool clipped = optimizer_.apply(wide.data(), state(row), gradient, dim_);
+        to_halves(reinterpret_cast<uint16_t *>(value), wide.data(), dim_);
+        return clipped;
     }
 
     static void fetch(const RowHeader *row, uint32_t bytes) {
@@ -260,7 +287,7 @@ private:
         block.count = std::min(kAhead, plan.begin[s + 1] - cursor.at);
         store_.prefetch_slots(plan, cursor.at + kSlotsAhead, block.count);
         cursor.at += block.count;
-        const uint32_t bytes = static_cast<uint32_t>(sizeof(RowHeader) + dim_ * sizeof(float));
+        const uint32_t bytes = static_cast<uint32_t>(sizeof(RowHeader)) + vector_.bytes();
         store_.guess_rows(s, plan, block.from, block.count, block.rows);
         for (uint32_t k = 0; k < block.count; ++k) {
             if (block.rows[k] != nullptr) fetch(block.rows[k], bytes);
@@ -276,11 +303,11 @@ private:
 
     // A new row of that value, the optimizer's state at its start.
     template <class Keys>
-    uint32_t add(const Keys &keys, uint64_t hash, uint32_t s, uint32_t i, uint64_t now, const float *from) {
+    uint32_t add(const Keys &keys, uint64_t hash, uint32_t s, uint32_t i, uint64_t now, const uint8_t *from) {
         const uint32_t number = store_.insert(s, hash, keys, i);
         RowHeader *row = store_.row(s, number);
         row->set_written_at(now);
-        std::memcpy(value(row), from, dim_ * sizeof(float));
+        std::memcpy(RowStore::payload(row), from, vector_.bytes());
         optimizer_.start(state(row), dim_);
         return number;
     }
@@ -312,10 +339,11 @@ private:
         store_.check_room(plan);
         store_.make_ready(0);
         std::vector<RowHeader *> rows;
-        std::vector<float> initial(dim_);
+        std::vector<float> wide = room(), initial(dim_);
+        auto *value = reinterpret_cast<uint8_t *>(initial.data());
         Ahead ahead;
-        ahead.row_bytes =
-            static_cast<uint32_t>(sizeof(RowHeader) + (dim_ + optimizer_.state_floats(dim_)) * sizeof(float));
+        ahead.row_bytes = static_cast<uint32_t>(sizeof(RowHeader) + state_offset_ +
+                                                optimizer_.state_floats(dim_) * sizeof(float));
         const StripeList stripes(plan);
         const uint32_t first = stripes.stripes[0], second = plan.next(first);
         store_.prefetch_slots(plan, plan.begin[first], plan.size(first));
@@ -336,8 +364,8 @@ private:
                     const uint32_t i = plan.positions(s)[k];
                     uint32_t number = store_.find(s, plan.hashes[i], keys, i);
                     if (number == RowStore::kNone) {
-                        initializer_.fill(keys.initializer_key(i, plan.hashes[i]), initial.data(), dim_);
-                        number = add(keys, plan.hashes[i], s, i, now, initial.data());
+                        fill(keys.initializer_key(i, plan.hashes[i]), value, wide);
+                        number = add(keys, plan.hashes[i], s, i, now, value);
                     }
                     rows.push_back(store_.row(s, number));
                 }
@@ -360,7 +388,8 @@ private:
         }
     }
 
-    const uint32_t dim_;
+    const VectorLayout vector_;
+    const uint32_t dim_, state_offset_;
     const Initializer initializer_;
     Optimizer optimizer_;
     RowStore store_;

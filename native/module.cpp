@@ -15,7 +15,9 @@
 #include "embedding_table.hpp"
 #include "encode.hpp"
 #include "feature_table.hpp"
+#include "half.hpp"
 #include "reader.hpp"
+#include "results.hpp"
 
 namespace nb = nanobind;
 using namespace carls;
@@ -23,7 +25,10 @@ using namespace carls;
 namespace {
 
 using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using MutableMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using HalfMatrix = nb::ndarray<const Half, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+// Of float32 or float16.
+using Vectors = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using MutableVectors = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Bytes = Vector<uint8_t>;
 using Positions = Vector<int32_t>;
 using MutableBytes = MutableVector<uint8_t>;
@@ -128,6 +133,15 @@ private:
 
 using Embeddings = Keyed<EmbeddingTable>;
 using Features = Keyed<FeatureTable>;
+
+// The first byte of a matrix of n vectors as they lie in the table's rows.
+template <class Byte, class Array>
+Byte *bytes_of(const Array &array, size_t n, const VectorLayout &vector) {
+    const nb::dlpack::dtype dtype = vector.half ? nb::dtype<Half>() : nb::dtype<float>();
+    require(array.shape(0) == n && array.shape(1) == vector.dim && array.dtype() == dtype,
+            "expected values (n, dim) of the table's dtype");
+    return static_cast<Byte *>(array.data());
+}
 
 RowMeta *meta_of(const MutableBytes &bytes, size_t n) {
     require(bytes.shape(0) == n * sizeof(RowMeta) && reinterpret_cast<uintptr_t>(bytes.data()) % 8 == 0,
@@ -243,6 +257,35 @@ NB_MODULE(_core, m) {
             return all_within(array.data(), array.size(), limit);
         },
         nb::arg("array"), nb::arg("limit"));
+    m.def(
+        "all_within",
+        [](const nb::ndarray<const Half, nb::c_contig, nb::device::cpu> &array, float limit) {
+            const nb::gil_scoped_release release;
+            return all_within(reinterpret_cast<const uint16_t *>(array.data()), array.size(), limit);
+        },
+        nb::arg("array"), nb::arg("limit"));
+    m.def(
+        "to_halves",
+        [](const Matrix &array) {
+            Result<Half> result({array.shape(0), array.shape(1)});
+            {
+                const nb::gil_scoped_release release;
+                to_halves(reinterpret_cast<uint16_t *>(result.data), array.data(), array.size());
+            }
+            return result.array;
+        },
+        nb::arg("array"));
+    m.def(
+        "to_floats",
+        [](const HalfMatrix &array) {
+            Result<float> result({array.shape(0), array.shape(1)});
+            {
+                const nb::gil_scoped_release release;
+                to_floats(result.data, reinterpret_cast<const uint16_t *>(array.data()), array.size());
+            }
+            return result.array;
+        },
+        nb::arg("array"));
     m.def("normal_quantile", &normal_quantile, nb::arg("p"));
 
     nb::class_<Reader>(m, "Reader").def(nb::init<>()).def("counts", [](const Reader &self) {
@@ -254,29 +297,29 @@ NB_MODULE(_core, m) {
         .def(
             "__init__",
             [](Embeddings *self, bool integers, uint32_t dim, uint64_t seed, const std::string &initializer, double a,
-               double b, const std::string &optimizer, const Parameters &parameters) {
-                new (self) Embeddings(integers, dim, Initializer{initializer_kind(initializer), a, b, seed}, optimizer,
-                                      parameters);
+               double b, const std::string &optimizer, const Parameters &parameters, bool half) {
+                new (self) Embeddings(integers, VectorLayout{dim, half}, Initializer{initializer_kind(initializer), a, b, seed},
+                                      optimizer, parameters);
             },
             nb::arg("integers"), nb::arg("dim"), nb::arg("seed"), nb::arg("initializer"), nb::arg("a"), nb::arg("b"),
-            nb::arg("optimizer"), nb::arg("parameters"))
+            nb::arg("optimizer"), nb::arg("parameters"), nb::arg("half") = false)
         .def("set_lr", [](Embeddings &self, float lr) { self.table.set_lr(lr); }, nb::arg("lr"))
         .def(
             "lookup",
             [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
                std::optional<Bytes> data, bool create, int64_t min_step, double max_age, uint64_t now,
-               const MutableMatrix &values, const MutableBytes &meta, Reader *reader, std::optional<int64_t> at_step) {
+               const MutableVectors &values, const MutableBytes &meta, Reader *reader, std::optional<int64_t> at_step) {
                 const KeyBatch keys(integers, offsets, data);
                 self.check(keys);
                 const size_t n = keys.size();
-                require(values.shape(0) == n && values.shape(1) == self.table.dim(), "expected values (n, dim)");
+                auto *vectors = bytes_of<uint8_t>(values, n, self.table.vector());
                 RowMeta *to = meta_of(meta, n);
                 const AgeBound bound{min_step, max_age};
                 keys.run([&](const auto &k) {
                     if (create) {
-                        self.table.lookup_or_create(k, n, bound, now, values.data(), to);
+                        self.table.lookup_or_create(k, n, bound, now, vectors, to);
                     } else {
-                        self.table.lookup(k, n, bound, now, values.data(), to);
+                        self.table.lookup(k, n, bound, now, vectors, to);
                     }
                     if (reader != nullptr) reader->count(to, n, at_step);
                 });
@@ -286,13 +329,12 @@ NB_MODULE(_core, m) {
             nb::arg("reader") = nb::none(), nb::arg("at_step") = nb::none())
         .def("assign",
              [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
-                std::optional<Bytes> data, const Matrix &values, int64_t step, uint16_t producer, uint64_t now) {
+                std::optional<Bytes> data, const Vectors &values, int64_t step, uint16_t producer, uint64_t now) {
                  const KeyBatch keys(integers, offsets, data);
                  self.check(keys);
-                 require(values.shape(0) == keys.size() && values.shape(1) == self.table.dim(),
-                         "expected values (n, dim)");
+                 const auto *vectors = bytes_of<const uint8_t>(values, keys.size(), self.table.vector());
                  keys.run([&](const auto &k) {
-                     self.table.assign(k, keys.size(), values.data(), Stamp{step, producer, now});
+                     self.table.assign(k, keys.size(), vectors, Stamp{step, producer, now});
                  });
              })
         .def("push",
@@ -300,7 +342,7 @@ NB_MODULE(_core, m) {
                 std::optional<Bytes> data, const Matrix &gradients, int64_t step, uint16_t producer, uint64_t now) {
                  const KeyBatch keys(integers, offsets, data);
                  self.check(keys);
-                 require(gradients.shape(0) == keys.size() && gradients.shape(1) == self.table.dim(),
+                 require(gradients.shape(0) == keys.size() && gradients.shape(1) == self.table.vector().dim,
                          "expected gradients (n, dim)");
                  const Pushed pushed = keys.run([&](const auto &k) {
                      return self.table.push(k, keys.size(), gradients.data(), Stamp{step, producer, now});

@@ -14,7 +14,7 @@ from carls.errors import CarlsError
 from carls.wire.failures import from_flight
 from carls.wire.frames import Command
 
-FACTS = b'{"create":true,"bound":[null,null,null],"known_producers":0,"reader":"me"}'
+FACTS = b'{"create":true,"bound":[null,null,null],"known_producers":0,"reader":"me","dtype":"float32"}'
 KEYS = pa.record_batch([pa.array([1, 2, 3])], names=["keys"])
 
 

@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 LAYERS = [
     {"_core", "version"},
     {"errors"},
+    {"vectors"},
     {"specs", "keys", "statistics"},
     {"messages"},
     {"wire", "bank"},

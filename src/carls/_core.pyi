@@ -9,6 +9,8 @@ Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
+Vectors = Floats | Halves
 
 class TableFull(Exception): ...
 class BatchTooLarge(Exception): ...
@@ -20,7 +22,9 @@ def unique_bytes(offsets: Int32s | None, data: Bytes | None) -> tuple[Int64s, In
 def read_columns(schema: Any, array: Any, /) -> list[Any]: ...
 def export_columns(values: list[Any], /) -> int: ...
 def xxh64(data: bytes) -> int: ...
-def all_within(array: Floats, limit: float) -> bool: ...
+def to_halves(array: Floats) -> Halves: ...
+def to_floats(array: Halves) -> Floats: ...
+def all_within(array: Vectors, limit: float) -> bool: ...
 def normal_quantile(p: float) -> float: ...
 
 class Reader:
@@ -45,6 +49,7 @@ class EmbeddingTable(_Table):
         b: float,
         optimizer: str,
         parameters: dict[str, float],
+        half: bool = False,
     ) -> None: ...
     def set_lr(self, lr: float) -> None: ...
     def lookup(
@@ -56,7 +61,7 @@ class EmbeddingTable(_Table):
         min_step: int,
         max_age: float,
         now: int,
-        values: Floats,
+        values: Vectors,
         meta: Bytes,
         reader: Reader | None = None,
         at_step: int | None = None,
@@ -66,7 +71,7 @@ class EmbeddingTable(_Table):
         integers: Int64s | None,
         offsets: Int32s | None,
         data: Bytes | None,
-        values: Floats,
+        values: Vectors,
         step: int,
         producer: int,
         now: int,

@@ -37,6 +37,8 @@ ROW_META = np.dtype(
 )
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+#: Vectors, float32 or float16.
+Vectors: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 Meta: TypeAlias = npt.NDArray[np.void]
 Int64s: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -170,7 +172,8 @@ class Done(NamedTuple):
 class Lookup(NamedTuple):
     """Read rows of an embedding table. With `create`, unknown keys get rows and each look-up
     counts. `known_producers`: how many producer names the reader has. `reader`: the name under
-    which the bank counts what the reader read. Reply: `RowBatch`."""
+    which the bank counts what the reader read. `dtype`: the widest that the values may travel as;
+    wider ones are rounded to it. Reply: `RowBatch`."""
 
     table: str
     keys: Keys
@@ -178,35 +181,36 @@ class Lookup(NamedTuple):
     bound: AgeBound
     known_producers: int
     reader: str
+    dtype: str = "float32"
 
 
 class RowBatch(NamedTuple):
-    """Rows: `values` (n, dim) float32, `meta` (n,) ROW_META, and the bank's producer names
-    from index `known_producers` of the request on."""
+    """Rows: `values` (n, dim) of the table's dtype unless narrower ones were asked for, `meta` (n,)
+    ROW_META, and the bank's producer names from index `known_producers` of the request on."""
 
-    values: Floats
+    values: Vectors
     meta: Meta
     producers: tuple[str, ...]
 
 
 class Assign(NamedTuple):
-    """Set rows: values (n, dim) float32. Duplicate keys are set in order. Reply: `Done`."""
+    """Set rows: values (n, dim) float32 or float16. Duplicate keys are set in order. Reply: `Done`."""
 
     table: str
     keys: Keys
-    values: Floats
+    values: Vectors
     step: int
     producer: str
     write: WriteId
 
 
 class PushGradients(NamedTuple):
-    """Apply gradients (n, dim) float32 by the table's optimizer; those of equal keys are
-    summed first; unknown keys get rows. Reply: `Done`."""
+    """Apply gradients (n, dim) float32 or float16 by the table's optimizer; those of equal keys
+    are summed first, in float32; unknown keys get rows. Reply: `Done`."""
 
     table: str
     keys: Keys
-    gradients: Floats
+    gradients: Vectors
     step: int
     producer: str
     write: WriteId

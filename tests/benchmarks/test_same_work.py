@@ -83,6 +83,24 @@ def test_remote_cases_move_batches_of_the_same_size(weight, socket):
         assert (table.lookup(lists[0], create=False).version - before.version == 2).all()
 
 
+def test_cases_of_all_dtypes_do_the_same_to_their_rows(weight):
+    drawn = picks()
+    names = string_keys(ROWS)
+    lists = [[names[place] for place in pick] for pick in drawn]
+    with remote.Servers("tcp") as servers:
+        tables = servers.tables(servers.table(ROWS, DIM), ROWS)
+        looked_up, pushed = remote.dtypes(tables, lists, weights(BATCH, DIM))
+        assert list(looked_up) == list(pushed) == list(tables)
+        for name, case in looked_up.items():
+            np.testing.assert_allclose(case(1), weight[drawn[1]], rtol=1e-3, atol=1e-6, err_msg=name)
+        for case in pushed.values():
+            case(1)
+        moved = {name: table.lookup(lists[1]) for name, table in tables.items()}
+        for name, rows in moved.items():
+            assert (rows.version == 2).all(), name
+            np.testing.assert_allclose(rows.values, moved["float32"].values, atol=3e-3, err_msg=name)
+
+
 def test_echoes_give_what_a_bank_would():
     with EchoServer("grpc://127.0.0.1:0") as server:
         url = f"grpc://127.0.0.1:{server.port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import signal
 import subprocess
 import sys
@@ -406,3 +407,34 @@ def test_closing_a_bank_that_hangs_takes_one_deadline() -> None:
         closing.join(8)  # four tables at one second each, joins and the transport's own two would be more
         server._process.send_signal(signal.SIGCONT)
         assert not closing.is_alive()
+
+
+def test_handles_that_round_differently_keep_streams_of_their_own() -> None:
+    """A stream's replies are all alike: taking turns on one would open a new one at every turn."""
+    with BankProcess() as server, carls.connect(server.url) as bank:
+        exact = bank.embeddings("t", dim=2)
+        narrow = bank.embeddings("t", dim=2, wire_dtype="float16")
+        for _ in range(5):
+            for table in (exact, narrow):
+                assert table.lookup([1]).values.dtype == np.float32
+        calls = [stream.calls for idle in bank._transport._pool._idle.values() for stream in idle]  # type: ignore[attr-defined]
+        assert calls == [5, 5]
+
+
+def test_a_pickled_handle_rounds_what_travels_as_before() -> None:
+    with BankProcess() as server, carls.connect(server.url) as bank:
+        narrow = bank.embeddings("t", dim=1, wire_dtype="float16")
+        bank.embeddings("t", dim=1).assign([1], [[1 / 3]])
+        copied = pickle.loads(pickle.dumps(narrow))
+        with copied.bank:
+            assert copied.wire_dtype == "float16"
+            np.testing.assert_array_equal(copied.lookup([1]).values, np.float32(np.float16([[1 / 3]])))
+
+
+def test_a_table_made_anew_with_another_dtype_is_told() -> None:
+    with carls.connect() as bank:
+        old = bank.embeddings("t", dim=2)
+        bank.drop("t")
+        bank.embeddings("t", dim=2, dtype="float16")
+        with pytest.raises(carls.SpecMismatchError, match=r"float16 now.*float32"):
+            old.lookup([1])

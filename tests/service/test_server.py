@@ -21,7 +21,7 @@ from carls.wire.failures import from_flight
 from carls.wire.frames import Command
 from doubles import ScriptedEngine, action_body
 
-FACTS = b'{"create":true,"bound":[null,null,null],"known_producers":0,"reader":"me"}'
+FACTS = b'{"create":true,"bound":[null,null,null],"known_producers":0,"reader":"me","dtype":"float32"}'
 KEYS = pa.record_batch([pa.array([1, 2, 3])], names=["keys"])
 DESCRIBE = fl.Action("describe_bank", action_body())
 

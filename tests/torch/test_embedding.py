@@ -289,3 +289,31 @@ def test_cuda_tensors_go_there_and_back(bank):
     module.flush()
     np.testing.assert_allclose(table.lookup([1, 2], create=False).values, before - [[4.0], [2.0]], rtol=1e-6)
     assert DynamicEmbedding(table, device="cuda").eval()([1]).device.type == "cuda"
+
+
+@pytest.mark.parametrize("options", [{"dtype": "float16"}, {"wire_dtype": "float16"}], ids=str)
+def test_float16_rows_train_in_float32(bank, options):
+    table = bank.embeddings("t", dim=DIM, optimizer=carls.SGD(lr=0.5), **options)
+    module = DynamicEmbedding(table)
+    start = table.lookup(NAMES, create=True).values.astype(np.float32)
+    with torch.no_grad():
+        assert module(NAMES).dtype == torch.float32
+    result = module(NAMES)
+    assert result.dtype == torch.float32
+    np.testing.assert_array_equal(result.detach().numpy(), start)
+    weight = torch.randn(len(NAMES), DIM)
+    (result * weight).sum().backward()
+    module.flush()
+    # Rounded once on the way of the gradient or in the row; then on the way back, or not again.
+    expected = start - 0.5 * weight.numpy()
+    np.testing.assert_allclose(table.lookup(NAMES).values, expected, rtol=2e-3, atol=2e-3)
+    copied = module.to_embedding(NAMES)
+    assert copied.weight.dtype == torch.float32
+    np.testing.assert_array_equal(copied.weight.detach().numpy(), table.lookup(NAMES).values)
+
+
+def test_pretrained_values_are_rounded_to_the_tables_dtype(bank):
+    matrix = torch.randn(len(NAMES), DIM)
+    table = bank.embeddings("t", dim=DIM, dtype="float16", optimizer="sgd")
+    module = DynamicEmbedding.from_pretrained(table, NAMES, matrix)
+    torch.testing.assert_close(module(NAMES).detach(), matrix.half().float(), rtol=0, atol=0)

@@ -18,11 +18,11 @@ NEIGHBOURS = [[1, 2, 3], [0], [], [8, 10], [4, 5, 11, 6, 0, 2], [9, 7]]
 WEIGHTS = [[1.0, 0.5, 0.25], [3.0], [], [1.0, 1.0], [0.0, 2.0, 1.0, 0.5, 0.1, 1.0], [1.0, 0.0]]
 
 
-@pytest.fixture
-def table():
+@pytest.fixture(params=["float32", "float16"])
+def table(request):
     generator = np.random.default_rng(1)
     with carls.connect() as bank:
-        table = bank.embeddings("vertices", dim=DIM, keys="int64")
+        table = bank.embeddings("vertices", dim=DIM, dtype=request.param, keys="int64")
         for vertex, step in WRITTEN.items():
             table.assign([vertex], generator.random((1, DIM), np.float32), step=step)
         table.lookup([8, 9])

@@ -86,6 +86,7 @@ REQUESTS = {
         bound=BOUND,
         known_producers=INT64,
         reader=TEXT,
+        dtype=TEXT,
     ),
     m.Assign: sized(m.Assign, values=floats_of, **row_write),
     m.PushGradients: sized(m.PushGradients, gradients=floats_of, **row_write),

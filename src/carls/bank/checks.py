@@ -9,27 +9,28 @@ import numpy.typing as npt
 
 from carls import _core
 from carls.errors import InvalidRequestError, InvalidValueError
-from carls.messages import AgeBound, Floats
+from carls.messages import AgeBound, Vectors
+from carls.vectors import LARGEST
 
 #: Longest wait of one request, in seconds.
 MAX_WAIT_S = 86_400.0
 #: Largest element of a gradient.
 MAX_GRADIENT = 1e15
 
-_LARGEST = float(np.finfo(np.float32).max)
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float16))
 _ANY_STEP = -(2**63)
 _LAST_STEP = 2**63 - 1
 
 
-def check_shape(what: str, table: str, array: npt.NDArray[Any], rows: int, dim: int) -> Floats:
-    """`array` in C order, if it is a float32 matrix (rows, dim).
+def check_shape(what: str, table: str, array: npt.NDArray[Any], rows: int, dim: int) -> Vectors:
+    """`array` in C order, if it is a float32 or float16 matrix (rows, dim).
 
     Raises:
         InvalidValueError: naming the shape or dtype.
     """
-    if array.dtype != np.float32:
+    if array.dtype not in _FLOATS:
         raise InvalidValueError(
-            f"{what} for table {table!r} have dtype {array.dtype}: expected float32; "
+            f"{what} for table {table!r} have dtype {array.dtype}: expected float32 or float16; "
             f"convert them with {what}.astype('float32')",
             table=table,
         )
@@ -42,31 +43,38 @@ def check_shape(what: str, table: str, array: npt.NDArray[Any], rows: int, dim: 
     return np.ascontiguousarray(array)
 
 
-def check_values(table: str, array: npt.NDArray[Any], rows: int, dim: int) -> Floats:
-    """As `check_shape` for values, and all elements are finite.
+def check_values(table: str, array: npt.NDArray[Any], rows: int, dim: int, dtype: str) -> Vectors:
+    """As `check_shape` for values, and all elements are finite and none too large for the table's
+    `dtype`.
 
     Raises:
-        InvalidValueError: naming the shape, the dtype or the first element that is not finite.
+        InvalidValueError: naming the shape, the dtype or the first element that cannot be.
     """
-    return _check_size("values", table, check_shape("values", table, array, rows, dim), _LARGEST)
+    return check_size("values", table, check_shape("values", table, array, rows, dim), LARGEST[dtype])
 
 
-def check_gradients(table: str, array: npt.NDArray[Any], rows: int, dim: int) -> Floats:
+def check_gradients(table: str, array: npt.NDArray[Any], rows: int, dim: int) -> Vectors:
     """As `check_shape` for gradients, and all elements are at most 1e15 in size: the squares of
     larger ones would make the optimizer's state infinite.
 
     Raises:
         InvalidValueError: naming the shape, the dtype or the first element that is too large.
     """
-    return _check_size("gradients", table, check_shape("gradients", table, array, rows, dim), MAX_GRADIENT)
+    return check_size("gradients", table, check_shape("gradients", table, array, rows, dim), MAX_GRADIENT)
 
 
-def _check_size(what: str, table: str, array: Floats, limit: float) -> Floats:
+def check_size(what: str, table: str, array: Vectors, limit: float) -> Vectors:
+    """`array`, if all elements are finite and at most `limit` in size.
+
+    Raises:
+        InvalidValueError: naming the first element that is not.
+    """
     if not _core.all_within(array, limit):
-        row, column = np.argwhere(~(np.abs(array) <= limit))[0]
+        row, column = np.argwhere(~(np.abs(array.astype(np.float64)) <= limit))[0]
+        largest = ", the largest float16; use float32 for more" if limit == LARGEST["float16"] else ""
         raise InvalidValueError(
             f"{what} for table {table!r} hold {array[row, column]} at row {row}, element {column}: "
-            f"expected finite numbers, at most {limit:.4g} in size; nothing was changed",
+            f"expected finite numbers, at most {limit:.5g} in size{largest}; nothing was changed",
             table=table,
         )
     return array

@@ -15,8 +15,9 @@ from carls.bank.tables import NO_ROOM, Table, empty_meta
 from carls.bank.tally import Written
 from carls.errors import InvalidRequestError
 from carls.keys import Keys
-from carls.messages import ROW_META, AgeBound, Floats, LearningRate, Meta
+from carls.messages import ROW_META, AgeBound, LearningRate, Meta, Vectors
 from carls.specs import Constant, EmbeddingSpec, Initializer, Normal, Optimizer, TableSpec, Uniform
+from carls.vectors import as_dtype
 
 #: Changes of the learning rate that a table remembers; older ones are forgotten.
 MAX_LEARNING_RATES = 100
@@ -30,7 +31,7 @@ class _Change(NamedTuple):
 
 
 class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
-    """Rows of float32 vectors with an optimizer inside.
+    """Rows of vectors with an optimizer inside.
 
     `spec` is the one that the table was made with. Its learning rate may have been changed since.
     """
@@ -44,6 +45,7 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         return _core.EmbeddingTable(
             integers=integers,
             dim=spec.dim,
+            half=spec.dtype == "float16",
             seed=spec.seed,
             **_initializer_arguments(spec.initializer),
             **_optimizer_arguments(self.optimizer),
@@ -79,11 +81,11 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
 
     @property
     def row_nbytes(self) -> int:
-        return 4 * self.spec.dim + ROW_META.itemsize
+        return self.spec.dim * np.dtype(self.spec.dtype).itemsize + ROW_META.itemsize
 
     def lookup(
         self, keys: Keys, create: bool, bound: AgeBound, now: int, reader: str | None = None
-    ) -> tuple[Floats, Meta]:
+    ) -> tuple[Vectors, Meta]:
         """Values (n, dim) and meta (n,) of the rows; with `create`, made where missing.
 
         Counted for `reader`, by name; without one, as of a scan, not counted.
@@ -95,7 +97,7 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         self.check_reply(n)
         max_age = math.inf if bound.max_age_s is None else bound.max_age_s
         try:
-            values = np.empty((n, self.spec.dim), np.float32)
+            values = np.empty((n, self.spec.dim), self.spec.dtype)
             raw, meta = empty_meta(n)
             rows.lookup(
                 keys.integers,
@@ -114,13 +116,14 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
             raise self.full(error) from None
         return values, meta
 
-    def none(self) -> tuple[Floats, Meta]:
+    def none(self) -> tuple[Vectors, Meta]:
         """Values (0, dim) and meta (0,)."""
-        return np.empty((0, self.spec.dim), np.float32), empty_meta(0)[1]
+        return np.empty((0, self.spec.dim), self.spec.dtype), empty_meta(0)[1]
 
-    def assign(self, keys: Keys, values: Floats, step: int, producer: int, now: int) -> Written:
+    def assign(self, keys: Keys, values: Vectors, step: int, producer: int, now: int) -> Written:
         """Set rows to values (n, dim)."""
-        values = check_values(self.name, values, len(keys), self.spec.dim)
+        dtype = self.spec.dtype
+        values = as_dtype(check_values(self.name, values, len(keys), self.spec.dim, dtype), dtype)
         step = check_step(step)
         rows = self.rows(keys)
         try:
@@ -129,15 +132,15 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
             raise self.full(error) from None
         return Written(len(keys))
 
-    def push(self, keys: Keys, gradients: Floats, step: int, producer: int, now: int) -> Written:
+    def push(self, keys: Keys, gradients: Vectors, step: int, producer: int, now: int) -> Written:
         """Apply gradients (n, dim) by the table's optimizer."""
         if self.spec.optimizer is None:
             raise self._without_optimizer("gradients cannot be applied")
-        gradients = check_gradients(self.name, gradients, len(keys), self.spec.dim)
+        wide = as_dtype(check_gradients(self.name, gradients, len(keys), self.spec.dim), "float32")
         step = check_step(step)
         rows = self.rows(keys)
         try:
-            pushed = rows.push(keys.integers, keys.offsets, keys.data, gradients, step, producer, now)
+            pushed = rows.push(keys.integers, keys.offsets, keys.data, wide, step, producer, now)
         except NO_ROOM as error:
             raise self.full(error) from None
         return Written(*pushed)

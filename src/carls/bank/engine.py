@@ -58,6 +58,7 @@ from carls.messages import (
 )
 from carls.specs import EmbeddingSpec, FeatureSpec, TableSpec, check_name, spec_from_json
 from carls.statistics import TableStatistics
+from carls.vectors import as_dtype, check_dtype
 from carls.version import VERSION
 
 T = TypeVar("T", EmbeddingTable, FeatureTable)
@@ -258,10 +259,13 @@ class Engine:
     # --- embedding tables ---
 
     def _lookup(self, request: Lookup) -> RowBatch:
+        check_dtype("dtype", request.dtype)
         table = self._table(request.table, EmbeddingTable)
         values, meta = table.lookup(
             request.keys, request.create, request.bound, self._clock.ticks(), request.reader
         )
+        if request.dtype == "float16":
+            values = as_dtype(values, "float16")
         return RowBatch(values, meta, self._producers.names(request.known_producers))
 
     def _assign(self, request: Assign) -> Reply:

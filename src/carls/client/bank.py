@@ -92,17 +92,21 @@ class Bank:
         keys: str | None = None,
         optimizer: Optimizer | str | Mapping[str, Any] | None = None,
         initializer: Initializer | str | Mapping[str, Any] = Normal(0.05),  # noqa: B008 - frozen
+        wire_dtype: str = "float32",
     ) -> EmbeddingTable:
         """Open the embedding table `name`, or create it.
 
         Args:
             name: 1 to 128 letters, digits and `_ . : -`.
             dim: elements of a row, 1 to 65536.
-            dtype: "float32".
+            dtype: of values, "float32" or "float16".
             seed: of the initial values.
             keys: "int64", "string" or "bytes"; None: whatever is used first.
             optimizer: applied to pushed gradients; an object, its name or its JSON form.
             initializer: first value of rows that look-ups create; likewise.
+            wire_dtype: with "float16", values and gradients of this handle are rounded to float16
+                before they travel, and values widened to the table's dtype after. No part of the
+                spec: each handle chooses. A bank in this process rounds alike.
 
         Raises:
             InvalidSpecError: arguments that cannot be.
@@ -117,7 +121,7 @@ class Bank:
             optimizer=None if optimizer is None else Optimizer.of(optimizer),
             initializer=Initializer.of(initializer),
         )
-        return self._remember(EmbeddingTable(self, check_name("table", name), spec))
+        return self._remember(EmbeddingTable(self, check_name("table", name), spec, wire_dtype))
 
     def features(self, name: str, columns: Mapping[str, str], keys: str | None = None) -> FeatureTable:
         """Open the feature table `name`, or create it.

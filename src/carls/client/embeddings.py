@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from carls.bank.checks import check_gradients, check_shape, check_step, check_values
+from carls.bank.checks import check_gradients, check_shape, check_size, check_step, check_values
 from carls.bank.tables import MAX_PAGE_ROWS
 from carls.client.arguments import age_bound, integer, truth
 from carls.client.handle import TableHandle
@@ -30,7 +30,6 @@ from carls.messages import (
     ROW_META,
     AgeBound,
     Assign,
-    Floats,
     Lookup,
     PushGradients,
     Reply,
@@ -38,9 +37,11 @@ from carls.messages import (
     Scan,
     ScanPage,
     SetLearningRate,
+    Vectors,
     WriteId,
 )
 from carls.specs import EmbeddingSpec, Optimizer
+from carls.vectors import LARGEST, as_dtype, check_dtype
 
 #: Look-ups that may be under way ahead of the one that will use them.
 MAX_PREFETCHED = 8
@@ -54,9 +55,14 @@ class _Prefetched(NamedTuple):
 
 
 class EmbeddingTable(TableHandle[EmbeddingSpec]):
-    """A table of float32 vectors with an optimizer inside the bank."""
+    """A table of vectors with an optimizer inside the bank.
 
-    def __init__(self, bank: Any, name: str, spec: EmbeddingSpec) -> None:
+    Attributes:
+        wire_dtype: the widest dtype that values and gradients of this handle travel as.
+    """
+
+    def __init__(self, bank: Any, name: str, spec: EmbeddingSpec, wire_dtype: str = "float32") -> None:
+        self.wire_dtype = check_dtype("wire_dtype", wire_dtype)
         self._prefetched: deque[_Prefetched] = deque()
         self._prefetched_lock = threading.Lock()
         super().__init__(bank, name, spec)
@@ -87,7 +93,8 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
             timeout_s: deadline; default the bank's.
 
         Returns:
-            `Rows` with values (n, dim) and what is known about each row.
+            `Rows` with values (n, dim) of the table's dtype, rounded on their way if `wire_dtype` is
+            narrower, and what is known about each row.
 
         Raises:
             InvalidKeyError: keys that cannot be, or of another type than the table's.
@@ -145,12 +152,13 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
 
         Args:
             keys: as for `lookup`. Where a key repeats, its last value stays.
-            values: (n, dim) float32, finite. Optimizer state stays as it is.
+            values: (n, dim) float32 or float16, finite, at most 65504 in size where the table's dtype
+                or `wire_dtype` is float16. Optimizer state stays as it is.
             step: the training step that the values come from; -1: not said.
             timeout_s: deadline, for each 16 MiB of a large batch; default the bank's.
 
         Raises:
-            InvalidValueError: wrong shape or dtype, NaN or infinity; nothing was changed.
+            InvalidValueError: wrong shape or dtype, NaN, infinity or too large; nothing was changed.
             OutcomeUnknownError: no reply in time; `flush()` repeats the write safely.
             DeadlineExceededError, UnavailableError: nothing was applied.
         """
@@ -167,12 +175,13 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
 
         Args:
             keys: as for `lookup`; gradients of equal keys are summed first; unknown keys get a row.
-            grads: (n, dim) float32, finite.
+            grads: (n, dim) float32 or float16, finite, at most 1e15 in size, or 65504 where `wire_dtype`
+                is float16. They travel as they are, or narrower; the optimizer computes in float32.
             step: the trainer's step; -1: not said.
             timeout_s: deadline, for each 16 MiB of a large batch; default the bank's.
 
         Raises:
-            InvalidValueError: wrong shape or dtype, NaN or infinity; nothing was changed.
+            InvalidValueError: wrong shape or dtype, NaN, infinity or too large; nothing was changed.
             InvalidRequestError: the table has no optimizer.
             OutcomeUnknownError: no reply in time; `flush()` repeats the push safely.
             DeadlineExceededError, UnavailableError: nothing was applied.
@@ -215,7 +224,8 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
     def scan(self, batch: int = 4096, timeout_s: float | None = None) -> Iterator[tuple[Keys, Rows]]:
         """Walk all rows, `batch` at a time, in no particular order.
 
-        Rows present during the whole walk come exactly once. Scanning counts as no look-up.
+        Rows present during the whole walk come exactly once. Scanning counts as no look-up. Values
+        come as they are in the table, whatever `wire_dtype` is.
         """
         limit = min(integer("batch", batch, 1), max(1, (8 << 20) // self._row_nbytes), MAX_PAGE_ROWS)
         cursor = 0
@@ -224,11 +234,15 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
             if keys is not None:
                 yield keys, rows
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        reopen, arguments = super().__reduce__()
+        return reopen, (*arguments, self.wire_dtype)
+
     # --- requests ---
 
     @property
     def _row_nbytes(self) -> int:
-        return 4 * self.dim + ROW_META.itemsize
+        return np.dtype(self.spec.dtype).itemsize * self.dim + ROW_META.itemsize
 
     def _lookup(self, keys: Keys, create: bool, bound: AgeBound, timeout_s: float) -> Rows:
         parts = split(keys, self._row_nbytes)
@@ -241,15 +255,23 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
     def _lookup_part(self, keys: Keys, create: bool, bound: AgeBound, timeout_s: float) -> Rows:
         producers = self.bank._producers
         known = producers.known
-        request = Lookup(self.name, keys, create, bound, known, self.bank.producer)
+        request = Lookup(self.name, keys, create, bound, known, self.bank.producer, self.wire_dtype)
         batch = cast("RowBatch", self._send(request, timeout_s))
-        if batch.values.shape[1] != self.dim:
-            raise SpecMismatchError(
-                f"table {self.name!r} has rows of dim {batch.values.shape[1]} now, and this handle opened it "
-                f"with dim {self.dim}: it was dropped and made anew; open it again",
-                table=self.name,
-            )
-        return Rows(batch.meta, producers.learn(known, batch.producers), batch.values)
+        return Rows(batch.meta, producers.learn(known, batch.producers), self._opened(batch.values))
+
+    def _opened(self, values: Vectors) -> Vectors:
+        """Values as a look-up gives them: of the dtype that the table was opened with."""
+        if values.shape[1] == self.dim:
+            if values.dtype == self.spec.dtype:
+                return values
+            if self.wire_dtype == "float16" and values.dtype == np.float16:
+                return cast("Vectors", as_dtype(values, self.spec.dtype))
+        raise SpecMismatchError(
+            f"table {self.name!r} has rows of dim {values.shape[1]} and dtype {values.dtype} now, and this "
+            f"handle opened it with dim {self.dim} and dtype {self.spec.dtype}: it was dropped and made "
+            "anew; open it again",
+            table=self.name,
+        )
 
     def _scan(self, cursor: int, limit: int, timeout_s: float) -> tuple[Keys | None, Rows, int]:
         producers = self.bank._producers
@@ -264,15 +286,20 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
         """Builders of the parts of one call: one nearly always, more for very large batches."""
         batch, step = Keys.of(keys), check_step(step)
         array = check_shape(what, self.name, as_floats(what, matrix), len(batch), self.dim)
-        parts = split(batch, 4 * self.dim)
+        if array.dtype != self.wire_dtype and self.wire_dtype == "float16":
+            # Refused here, since what is too large travels as the largest float16.
+            array = as_dtype(check_size(what, self.name, array, LARGEST["float16"]), "float16")
+        parts = split(batch, array.itemsize * self.dim)
         if len(parts) == 1:
             return [self._builder(request, batch, array, step)]
         # The bank checks each part; a bad row in a later one must not find the first applied.
-        check = check_values if request is Assign else check_gradients
-        check(self.name, array, len(batch), self.dim)
+        if request is Assign:
+            check_values(self.name, array, len(batch), self.dim, self.spec.dtype)
+        else:
+            check_gradients(self.name, array, len(batch), self.dim)
         return [self._builder(request, batch[part], array[part], step) for part in parts]
 
-    def _builder(self, request: type[Assign | PushGradients], keys: Keys, array: Floats, step: int) -> Any:
+    def _builder(self, request: type[Assign | PushGradients], keys: Keys, array: Vectors, step: int) -> Any:
         def build(write: WriteId) -> Assign | PushGradients:
             return request(self.name, keys, array, step, self.bank.producer, write)
 
@@ -320,7 +347,7 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
         return None
 
 
-def as_floats(what: str, matrix: Any) -> Floats:
+def as_floats(what: str, matrix: Any) -> Any:
     """`matrix` as an array; anything but an array (lists, CPU tensors) is converted to float32."""
     if isinstance(matrix, np.ndarray):
         return matrix

@@ -172,9 +172,10 @@ class FlightTransport:
         frame = operation.request.encode(request)
         command = Command(operation.name, getattr(request, operation.table), self.bank_id)
         schema = _NO_COLUMNS if frame.batch is None else frame.batch.schema
-        stream = self._pool.take(command, schema)
+        replies = "" if operation.reply_varies is None else getattr(request, operation.reply_varies)
+        stream = self._pool.take(command, schema, replies)
         if stream is None:
-            stream = self._open(operation, command, schema, due)
+            stream = self._open(operation, command, schema, replies, due)
         watched = self._deadlines.watch(due, stream.cancel)
         try:
             reply = stream.exchange(frame)
@@ -200,11 +201,13 @@ class FlightTransport:
             self._pool.drop_idle(0.0)
         return _BrokenError(error, sent=True, overdue=overdue, again_at_once=used)
 
-    def _open(self, operation: Streamed, command: Command, schema: pa.Schema, due: float) -> Stream:
+    def _open(
+        self, operation: Streamed, command: Command, schema: pa.Schema, replies: str, due: float
+    ) -> Stream:
         # An action first, since it has a timeout: opening a stream blocks while gRPC connects.
         self._act(ACTIONS[DescribeBank], DescribeBank(), due, before=True)
         try:
-            stream = Stream(self._client, operation, command, schema)
+            stream = Stream(self._client, operation, command, schema, replies)
         except (pa.ArrowException, OSError) as error:
             raise _BrokenError(error, sent=False) from None
         self._pool.add(stream)

@@ -263,5 +263,7 @@ class TableHandle(Generic[S]):
         self._writer.raise_background_error()
 
 
-def _reopen(handle: type[TableHandle[Any]], bank: Bank, name: str, spec: dict[str, Any]) -> TableHandle[Any]:
-    return handle(bank, name, spec_from_json(spec))
+def _reopen(
+    handle: type[TableHandle[Any]], bank: Bank, name: str, spec: dict[str, Any], *options: Any
+) -> TableHandle[Any]:
+    return handle(bank, name, spec_from_json(spec), *options)

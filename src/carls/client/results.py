@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from carls.keys import from_binary
-from carls.messages import Bools, Floats, Int64s, Meta
+from carls.messages import Bools, Int64s, Meta, Vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +71,10 @@ class Rows(RowsMeta):
     """Rows of an embedding table.
 
     Attributes:
-        values: (n, dim) float32; zeros exactly where `found` is False.
+        values: (n, dim) of the table's dtype; zeros exactly where `found` is False.
     """
 
-    values: Floats
+    values: Vectors
 
     def __repr__(self) -> str:
         found, fresh = int(self.found.sum()), int(self.fresh.sum())

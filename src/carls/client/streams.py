@@ -29,11 +29,15 @@ class Stream:
         operation: that the stream is for.
         command: opens the stream.
         schema: of all requests on the stream.
+        replies: what all replies on the stream are like, as their requests say it.
     """
 
-    def __init__(self, client: Any, operation: Streamed, command: Command, schema: pa.Schema) -> None:
+    def __init__(
+        self, client: Any, operation: Streamed, command: Command, schema: pa.Schema, replies: str
+    ) -> None:
         self.command = command
         self.schema = schema
+        self.replies = replies
         self.calls = 0
         self.idle_since = 0.0
         self._reply = operation.reply
@@ -95,12 +99,12 @@ class StreamPool:
         self._in_use: set[Stream] = set()
         self._closed = False
 
-    def take(self, command: Command, schema: pa.Schema) -> Stream | None:
+    def take(self, command: Command, schema: pa.Schema, replies: str) -> Stream | None:
         """An idle stream for such requests, the one used last, or None."""
         with self._lock:
             idle = self._idle.get(command, [])
             for at in range(len(idle) - 1, -1, -1):
-                if idle[at].schema.equals(schema):
+                if idle[at].replies == replies and idle[at].schema.equals(schema):
                     stream = idle.pop(at)
                     self._in_use.add(stream)
                     return stream

@@ -17,6 +17,11 @@ class Initializer(Policy):
         """The initializer itself, or the one named or described by `value`."""
         return resolve(value, Initializer, _CHOICES)
 
+    @property
+    def largest(self) -> float:
+        """A bound of its values' size."""
+        return 0.0
+
 
 @dataclass(frozen=True)
 class Zeros(Initializer):
@@ -32,6 +37,10 @@ class Constant(Initializer):
     name: ClassVar[str] = "constant"
     value: float = 0.0
 
+    @property
+    def largest(self) -> float:
+        return abs(self.value)
+
 
 @dataclass(frozen=True)
 class Uniform(Initializer):
@@ -45,6 +54,10 @@ class Uniform(Initializer):
         super().__post_init__()
         self.require(self.low <= self.high, "low", f"low <= high (high is {self.high})")
 
+    @property
+    def largest(self) -> float:
+        return max(abs(self.low), abs(self.high))
+
 
 @dataclass(frozen=True)
 class Normal(Initializer):
@@ -57,8 +70,12 @@ class Normal(Initializer):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require(self.std >= 0, "std", "std >= 0")
+        self.require(self.largest <= LARGEST_FLOAT32, "std", "one that float32 can hold")
+
+    @property
+    def largest(self) -> float:
         # No draw is farther than 9 deviations from the mean.
-        self.require(abs(self.mean) + 9 * self.std <= LARGEST_FLOAT32, "std", "one that float32 can hold")
+        return abs(self.mean) + 9 * self.std
 
 
 _CHOICES: dict[str, type[Initializer]] = {

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from carls.errors import InvalidSpecError
 from carls.specs.initializers import Initializer, Normal
 from carls.specs.optimizers import Optimizer
+from carls.vectors import LARGEST, check_dtype
 
 KEY_TYPES = ("int64", "string", "bytes")
 #: Types of a feature column; "string" columns hold one text, "list<T>" columns any number of T.
@@ -67,11 +68,12 @@ class TableSpec:
 
 @dataclass(frozen=True)
 class EmbeddingSpec(TableSpec):
-    """A table of float32 vectors with an optimizer inside.
+    """A table of vectors with an optimizer inside.
 
     Attributes:
         dim: elements of a row, 1 to 65536.
-        dtype: "float32".
+        dtype: of a row's value, "float32" or "float16". The optimizer computes in float32, and its
+            state is float32, for both.
         seed: of the initial values, 0 to 2**64 - 1.
         optimizer: applied to pushed gradients; None for tables that are only assigned to.
         initializer: makes the value of a row that a look-up creates.
@@ -89,11 +91,15 @@ class EmbeddingSpec(TableSpec):
         self._check_keys()
         object.__setattr__(self, "dim", _integer("dim", self.dim, 1, _MAX_DIM))
         object.__setattr__(self, "seed", _integer("seed", self.seed, 0, 2**64 - 1))
-        if self.dtype != "float32":
-            raise InvalidSpecError(f"dtype={self.dtype!r}: expected 'float32'")
+        object.__setattr__(self, "dtype", check_dtype("dtype", self.dtype))
         if self.optimizer is not None:
             object.__setattr__(self, "optimizer", Optimizer.of(self.optimizer))
         object.__setattr__(self, "initializer", Initializer.of(self.initializer))
+        if self.initializer.largest > LARGEST[self.dtype]:
+            raise InvalidSpecError(
+                f"initializer={self.initializer!r}: expected values of at most {LARGEST[self.dtype]:.5g} in "
+                f"size, the largest {self.dtype}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         return {

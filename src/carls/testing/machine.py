@@ -21,6 +21,8 @@ _KEYS: dict[str, Any] = {
     "bytes": st.binary(max_size=3) | st.sampled_from([b"5", b"\0", b"\0\0", b"x" * 5000]),
 }
 _FLOATS = st.floats(-100, 100, width=32)
+#: How far float32 arithmetic may be apart, in a row of each dtype: a few roundings.
+_TOLERANCE = {"float32": 1e-5, "float16": 4e-3}
 #: Decays that are powers of two: where a gradient cancels the decay, float32 and float64 agree.
 _OPTIMIZERS = [
     SGD(lr=0.5),
@@ -55,18 +57,21 @@ def bank_machine(connect: Callable[[], Bank], *, examples: int = 60, steps: int 
             dim=st.sampled_from([1, 3, 8, 17]),
             optimizer=st.sampled_from(_OPTIMIZERS),
             seed=st.integers(0, 2**64 - 1),
+            dtype=st.sampled_from(sorted(_TOLERANCE)),
         )
-        def open_table(self, key_type: str, dim: int, optimizer: Any, seed: int) -> None:
+        def open_table(self, key_type: str, dim: int, optimizer: Any, seed: int, dtype: str) -> None:
             self.bank = connect()
             self.table = self.bank.embeddings(
                 f"model-{next(_numbers)}-{self.bank.producer.split('/')[-1]}",
                 dim=dim,
+                dtype=dtype,
                 seed=seed,
                 keys=key_type,
                 optimizer=optimizer,
                 initializer=Uniform(-1.0, 2.0),
             )
             assert isinstance(self.table.spec, EmbeddingSpec)
+            self.tolerance = _TOLERANCE[dtype]
             self.oracle = OracleTable(self.table.spec, self.bank.producer)
             self.keys = st.lists(_KEYS[key_type], min_size=1, max_size=12)
 
@@ -77,7 +82,7 @@ def bank_machine(connect: Callable[[], Bank], *, examples: int = 60, steps: int 
                 self.table.prefetch(keys, create=create, fresh=True)
             rows = self.table.lookup(keys, create=create)
             values, expected, created = self.oracle.lookup(keys, create)
-            np.testing.assert_allclose(rows.values, values, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(rows.values, values, rtol=self.tolerance, atol=self.tolerance)
             assert rows.found.tolist() == [row is not None for row in expected]
             assert rows.created.tolist() == created
             assert rows.fresh.tolist() == [
@@ -131,7 +136,9 @@ def bank_machine(connect: Callable[[], Bank], *, examples: int = 60, steps: int 
                     found[key] = (value, count)
             assert set(found) == set(self.oracle.rows)
             for key, (value, count) in found.items():
-                np.testing.assert_allclose(value, self.oracle.rows[key].value, rtol=1e-5, atol=1e-5)
+                np.testing.assert_allclose(
+                    value, self.oracle.rows[key].value, rtol=self.tolerance, atol=self.tolerance
+                )
                 assert count == self.oracle.rows[key].count
 
         @precondition(lambda self: hasattr(self, "table"))
@@ -143,9 +150,8 @@ def bank_machine(connect: Callable[[], Bank], *, examples: int = 60, steps: int 
         def _matrix(self, data: st.DataObject, rows: int) -> Any:
             dim = self.table.dim
             numbers = data.draw(st.lists(_FLOATS, min_size=rows, max_size=rows))
-            return np.outer(
-                np.array(numbers, np.float32), np.linspace(-1, 1, dim, dtype=np.float32) + 0.5
-            ).astype(np.float32)
+            matrix = np.outer(numbers, np.linspace(-1, 1, dim) + 0.5)
+            return matrix.astype(data.draw(st.sampled_from([np.float32, np.float16])))
 
         def teardown(self) -> None:
             if hasattr(self, "bank"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from carls import _core
-from carls.messages import Floats
+from carls.messages import Floats, Vectors
 from carls.specs import Constant, EmbeddingSpec, Optimizer, Uniform, Zeros
 from carls.testing.optimizers import OptimizerState, clip, step
 
@@ -16,7 +16,8 @@ Key = int | str | bytes
 
 
 def initial_value(spec: EmbeddingSpec, key: Key) -> Floats:
-    """The first value of a key's row, (dim,) float32, by numpy's own Philox4x64-10.
+    """The first value of a key's row, (dim,) float32, before it is rounded to the table's dtype, by
+    numpy's own Philox4x64-10.
 
     For zeros, constant and uniform initializers; see docs/initial-values.md.
     """
@@ -41,7 +42,7 @@ def initial_value(spec: EmbeddingSpec, key: Key) -> Floats:
 class OracleRow:
     """One row."""
 
-    value: Floats
+    value: Vectors
     state: OptimizerState
     version: int = 0
     count: int = 0
@@ -50,7 +51,7 @@ class OracleRow:
 
 
 class OracleTable:
-    """An embedding table as a dict of rows; float32 arithmetic in numpy.
+    """An embedding table as a dict of rows; float32 arithmetic in numpy, values of the spec's dtype.
 
     Args:
         spec: the table's spec, with zeros, constant or uniform initial values.
@@ -68,10 +69,10 @@ class OracleTable:
         self.clipped = 0
         self.rows: dict[Key, OracleRow] = {}
 
-    def lookup(self, keys: Sequence[Key], create: bool) -> tuple[Floats, list[OracleRow | None], list[bool]]:
+    def lookup(self, keys: Sequence[Key], create: bool) -> tuple[Vectors, list[OracleRow | None], list[bool]]:
         """Values (n, dim), the rows (None where there is none), and which the call created."""
         created = {key for key in keys if key not in self.rows} if create else set()
-        values, rows = np.zeros((len(keys), self.spec.dim), np.float32), []
+        values, rows = np.zeros((len(keys), self.spec.dim), self.spec.dtype), []
         for i, key in enumerate(keys):
             row = self._row(key) if create else self.rows.get(key)
             if row is not None:
@@ -80,23 +81,24 @@ class OracleTable:
             rows.append(row)
         return values, rows, [key in created for key in keys]
 
-    def assign(self, keys: Sequence[Key], values: Floats, step: int) -> None:
+    def assign(self, keys: Sequence[Key], values: Vectors, step: int) -> None:
         """Set rows, one after another."""
         for key, value in zip(keys, values, strict=True):
             row = self._row(key)
-            row.value = value.copy()
+            row.value = value.astype(self.spec.dtype)
             self._stamp(row, step)
 
-    def push(self, keys: Sequence[Key], gradients: Floats, at_step: int) -> None:
+    def push(self, keys: Sequence[Key], gradients: Vectors, at_step: int) -> None:
         """Sum the gradients of equal keys, then one optimizer step for each key."""
         assert self.optimizer is not None
         sums: dict[Key, Floats] = {}
         for key, gradient in zip(keys, gradients, strict=True):
-            sums[key] = sums[key] + gradient if key in sums else gradient.copy()
+            wide = gradient.astype(np.float32)
+            sums[key] = sums[key] + wide if key in sums else wide
         for key, gradient in sums.items():
             row = self._row(key)
             self.clipped += clip(self.optimizer, gradient)[1]
-            row.value = step(self.optimizer, row.value, row.state, gradient)
+            row.value = self._rounded(step(self.optimizer, row.value.astype(np.float32), row.state, gradient))
             self._stamp(row, at_step)
 
     def set_learning_rate(self, lr: float) -> None:
@@ -111,8 +113,13 @@ class OracleTable:
     def _row(self, key: Key) -> OracleRow:
         if key not in self.rows:
             value = initial_value(self.spec, key)
-            self.rows[key] = OracleRow(value, OptimizerState.of(self.spec.optimizer, value))
+            self.rows[key] = OracleRow(self._rounded(value), OptimizerState.of(self.spec.optimizer, value))
         return self.rows[key]
+
+    def _rounded(self, value: Floats) -> Vectors:
+        """A float32 value as a row has it; nothing finite becomes infinite."""
+        largest = np.finfo(self.spec.dtype).max
+        return np.clip(value, -largest, largest).astype(self.spec.dtype)
 
     def _stamp(self, row: OracleRow, step: int) -> None:
         row.version += 1

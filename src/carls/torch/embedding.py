@@ -107,7 +107,7 @@ class DynamicEmbedding(nn.Module):
         if batch.distinct is None:
             return torch.zeros(*batch.shape, self.table.dim, device=device)
         self.last_rows = self.table.lookup(batch.distinct, create=self.training)
-        values = to_device(self.last_rows.values, device)
+        values = to_device(self.last_rows.values, device).float()
         places = None if batch.plain else to_device(batch.positions, device)
         if trains:
             # A function runs its backward pass only for an input that wants a gradient.

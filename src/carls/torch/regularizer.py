@@ -118,7 +118,7 @@ class GraphRegularizer(nn.Module):
         if rows is None or len(outputs) == 0:
             return outputs[:0].float().sum()  # 0 that can be trained on
         share, known = _shares(edges, rows, len(outputs))
-        mean, spread = _neighbourhood(edges, rows.values, share, len(outputs))
+        mean, spread = _neighbourhood(edges, np.asarray(rows.values, np.float32), share, len(outputs))
         seeds = torch.softmax(outputs.float(), dim=1) if self.on == "probabilities" else outputs.float()
         # sum_j s_j |f - r_j|^2 = |f - mean|^2 + spread, for shares s_j that sum to 1.
         squares = (seeds - to_device(mean, outputs.device)).square().sum(dim=1)

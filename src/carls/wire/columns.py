@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from carls.errors import ProtocolError
 from carls.keys import Keys
-from carls.messages import ROW_META, Bools, Floats, Meta
+from carls.messages import ROW_META, Bools, Meta, Vectors
 
 
 class Column(ABC):
@@ -93,18 +93,18 @@ class FloatsColumn(Column):
             and arrow_type.list_size > 0
         )
 
-    def kind(self, value: Floats) -> tuple[int, Hashable]:
+    def kind(self, value: Vectors) -> tuple[int, Hashable]:
         return int(value.shape[1]), value.dtype
 
     def arrow_type(self, kind: tuple[int, Any]) -> pa.DataType:
         dim, dtype = kind
         return pa.list_(pa.field("item", self._types[dtype], nullable=False), dim)
 
-    def export(self, value: Floats) -> Floats:
-        return np.ascontiguousarray(value)
+    def export(self, value: Vectors) -> Vectors:
+        return cast("Vectors", np.ascontiguousarray(value))
 
-    def read(self, found: Any) -> Floats:
-        return cast("Floats", found if found.dtype == np.float32 else found.view(np.float16))
+    def read(self, found: Any) -> Vectors:
+        return cast("Vectors", found if found.dtype == np.float32 else found.view(np.float16))
 
 
 class FixedColumn(Column):

@@ -45,12 +45,15 @@ class Streamed:
         request: form of its requests.
         reply: form of its replies.
         table: the request's field that the command carries: a table or a model.
+        reply_varies: the request's field on which the replies' columns depend, if they do. One
+            stream has replies of one kind.
     """
 
     name: str
     request: Form
     reply: Form | PageForm
     table: str = "table"
+    reply_varies: str | None = None
 
 
 _KEYS = KeysColumn()
@@ -63,7 +66,12 @@ _WALK = {"cursor": integer, "limit": integer, "known_producers": integer}
 _BOUNDED = {"bound": age_bound, "known_producers": integer, "reader": text}
 
 OPERATIONS = (
-    Streamed("lookup", Form(Lookup, {"keys": _KEYS}, {"create": boolean, **_BOUNDED}), _ROWS),
+    Streamed(
+        "lookup",
+        Form(Lookup, {"keys": _KEYS}, {"create": boolean, **_BOUNDED, "dtype": text}),
+        _ROWS,
+        reply_varies="dtype",
+    ),
     Streamed("assign", Form(Assign, {"keys": _KEYS, "values": FloatsColumn()}, _ROW_WRITE), _DONE),
     Streamed(
         "push_gradients",
