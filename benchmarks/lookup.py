@@ -48,8 +48,10 @@ class Stores:
         n, table, weight, place, arrays = len(picks), self.table, self.weight, self.place, self.arrays
         return {
             OURS: lambda i: table.lookup(keys[i % n]).values,
-            "numpy, indices": lambda i: weight[picks[i % n]],
-            "numpy and a dict": lambda i: weight[list(map(place.__getitem__, lists[i % n]))],
+            "numpy, indices": lambda i: weight.take(picks[i % n], axis=0),
+            "numpy and a dict": lambda i: weight.take(
+                np.fromiter(map(place.__getitem__, lists[i % n]), np.int64, len(lists[0])), axis=0
+            ),
             "dict of arrays": lambda i: np.stack([arrays[key] for key in lists[i % n]]),
             "torch nn.Embedding, indices": lambda i: self.embedding(indices[i % n]),
         }

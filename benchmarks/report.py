@@ -79,6 +79,8 @@ def main(
     page: Annotated[Path, typer.Option(help="Page to fill.")] = Path("docs/benchmarks.md"),
 ) -> None:
     """Put the results into the page."""
+    if not any(results.glob("*.json")):
+        raise typer.BadParameter(f"no results in {results}: run `make bench` first, or name their folder")
     page.write_text(fill(page.read_text(), results))
 
 

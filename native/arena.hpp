@@ -61,7 +61,7 @@ public:
     void make_ready(uint64_t bytes) {
         const uint64_t used = end_.load(std::memory_order_relaxed);
         const uint64_t wanted = std::min(used + bytes + std::min(used, kReadyBytes), kMaxSegments << kSegmentBits);
-        if (ready_.load(std::memory_order_relaxed) >= wanted) return;
+        if (ready_.load(std::memory_order_relaxed) >= wanted || wanted < kReadyStep) return;
         const std::unique_lock<std::mutex> guard(ready_mutex_, std::try_to_lock);
         if (!guard.owns_lock()) return;
         for (uint64_t from = ready_; from < wanted; from += kReadyStep) {
@@ -72,6 +72,15 @@ public:
                 at<volatile std::atomic<uint8_t>>(page)->fetch_or(0, std::memory_order_relaxed);
             }
             ready_.store(from + kReadyStep, std::memory_order_relaxed);
+        }
+    }
+
+    // Maps what blocks of so many bytes in all may need. Throws std::bad_alloc where the system gives
+    // no more, before anybody has changed anything.
+    void require(uint64_t bytes) {
+        const uint64_t end = end_.load(std::memory_order_relaxed) + bytes;
+        for (uint64_t segment = end_.load(std::memory_order_relaxed) >> kSegmentBits; segment <= end >> kSegmentBits; ++segment) {
+            if (!map(segment)) throw std::bad_alloc();
         }
     }
 

@@ -1,6 +1,7 @@
 #include "columns.hpp"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/unique_ptr.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -161,6 +162,10 @@ struct Exported {
     const void *no_validity[1] = {};
 
     ~Exported() {
+        // Arrays of Arrow's own in a batch that was never finished.
+        for (ArrowArray *column : columns) {
+            if (column->release != nullptr && column->release != &release) column->release(column);
+        }
         for (const auto &view : views) PyBuffer_Release(view.get());
     }
 
@@ -249,13 +254,33 @@ ArrowArray *export_column(Exported &exported, const nb::handle &value) {
     return &node.array;
 }
 
-// The address of a batch of the columns, which the caller's thread imports at once. A column is a
-// contiguous array of one dimension, or of two (n, width); a pair of offsets and data; or the
-// capsule of an Arrow array.
-uintptr_t export_columns(const nb::list &values) {
-    static thread_local ArrowArray batch{};
+// A batch on its way to Arrow; whoever imports it from its address takes it.
+class Batch {
+public:
+    explicit Batch(std::unique_ptr<Exported> exported) {
+        array_.length = exported->columns.empty() ? 0 : exported->columns[0]->length;
+        array_.n_buffers = 1;
+        array_.buffers = exported->no_validity;
+        array_.n_children = static_cast<int64_t>(exported->columns.size());
+        array_.children = exported->columns.data();
+        exported->own(array_);
+        exported.release();
+    }
+    ~Batch() {
+        if (array_.release != nullptr) array_.release(&array_);  // nobody took it
+    }
+    Batch(const Batch &) = delete;
+    Batch &operator=(const Batch &) = delete;
+    uintptr_t address() const { return reinterpret_cast<uintptr_t>(&array_); }
+
+private:
+    ArrowArray array_{};
+};
+
+// A batch of the columns. A column is a contiguous array of one dimension, or of two (n, width); a
+// pair of offsets and data; or the capsule of an Arrow array.
+std::unique_ptr<Batch> export_columns(const nb::list &values) {
     Exported::free_retired();
-    if (batch.release != nullptr) batch.release(&batch);  // never imported
     auto exported = std::make_unique<Exported>();
     for (const nb::handle value : values) {
         exported->columns.push_back(export_column(*exported, value));
@@ -263,21 +288,14 @@ uintptr_t export_columns(const nb::list &values) {
             throw nb::value_error("expected columns of one length");
         }
     }
-    batch = ArrowArray{};
-    batch.length = exported->columns.empty() ? 0 : exported->columns[0]->length;
-    batch.n_buffers = 1;
-    batch.buffers = exported->no_validity;
-    batch.n_children = static_cast<int64_t>(exported->columns.size());
-    batch.children = exported->columns.data();
-    exported->own(batch);
-    exported.release();
-    return reinterpret_cast<uintptr_t>(&batch);
+    return std::make_unique<Batch>(std::move(exported));
 }
 
 }  // namespace
 
 void bind_columns(nb::module_ &module) {
     const nb::object forged = nb::exception<Forged>(module, "ForgedColumn");
+    nb::class_<Batch>(module, "Batch").def_prop_ro("address", &Batch::address);
     module.def("read_columns", &read_columns, nb::arg("schema"), nb::arg("array"));
     module.def("export_columns", &export_columns, nb::arg("values"));
 }

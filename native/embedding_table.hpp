@@ -51,7 +51,7 @@ public:
     void lookup_or_create(const Keys &keys, size_t n, const AgeBound &bound, uint64_t now, uint8_t *values,
                           RowMeta *meta) {
         const BatchPlan plan(keys, n);
-        store_.check_room(plan);
+        store_.check_room(keys, plan);
         std::vector<uint32_t> missing;
         read(keys, plan, [&](uint32_t i, RowHeader *row) {
             if (row == nullptr) {
@@ -336,7 +336,7 @@ private:
     void write(const Keys &keys, size_t n, uint64_t now, Visit visit) {
         if (n == 0) return;
         const BatchPlan plan(keys, n);
-        store_.check_room(plan);
+        store_.check_room(keys, plan);
         store_.make_ready(0);
         std::vector<RowHeader *> rows;
         std::vector<float> wide = room(), initial(dim_);

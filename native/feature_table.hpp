@@ -60,7 +60,7 @@ public:
     template <class Keys>
     void assign(const Keys &keys, size_t n, const std::vector<ColumnInput> &inputs, const Stamp &stamp) {
         const BatchPlan plan(keys, n);
-        store_.check_room(plan);
+        store_.check_room(keys, plan);
         store_.make_ready(0);
         std::vector<uint64_t> lists(columns_.size());
         store_.each<RowStore::WriteGuard>(StripeList(plan), [&](uint32_t s) {

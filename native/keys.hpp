@@ -13,6 +13,7 @@ namespace carls {
 struct IntegerKeys {
     const int64_t *keys;
 
+    uint64_t bytes(size_t) const { return 0; }  // of n keys, beside their rows
     uint64_t hash(size_t i) const { return mix64(static_cast<uint64_t>(keys[i])); }
     uint64_t initializer_key(size_t i, uint64_t) const { return static_cast<uint64_t>(keys[i]); }
     bool equals(uint64_t stored, size_t i, const Arena &) const { return stored == static_cast<uint64_t>(keys[i]); }
@@ -48,6 +49,7 @@ struct ByteKeys {
     const uint8_t *begin(size_t i) const { return data + offsets[i]; }
     size_t size(size_t i) const { return static_cast<size_t>(offsets[i + 1] - offsets[i]); }
 
+    uint64_t bytes(size_t n) const { return static_cast<uint64_t>(offsets[n]); }
     uint64_t hash(size_t i) const { return XXH64::hash(begin(i), size(i)); }
     uint64_t initializer_key(size_t, uint64_t hash) const { return hash; }
     bool equals(uint64_t stored, size_t i, const Arena &arena) const {

@@ -277,14 +277,25 @@ public:
         return found;
     }
 
-    // Throws TableFull unless every stripe can take its part of the batch. Called before a
-    // batch changes anything.
-    void check_room(const BatchPlan &plan) const {
+    // Throws TableFull or std::bad_alloc unless every stripe can take its part of the batch. Called
+    // before a batch changes anything.
+    template <class Keys>
+    void check_room(const Keys &keys, const BatchPlan &plan) {
         for (uint32_t s = 0; s < kStripes; ++s) {
             if (uint64_t{header_->stripe[s].live.load(std::memory_order_relaxed)} + plan.size(s) > kMaxRowsPerStripe) {
                 throw TableFull("a table holds at most about " + std::to_string(uint64_t{kMaxRowsPerStripe} * kStripes) +
                                 " rows; erase some, or spread the keys over several tables");
             }
+        }
+        // What the batch takes at most if all its keys are new: rows, keys twice as their blocks are
+        // powers of two, and for each stripe a chunk of rows, one of keys and pages of the index.
+        const uint64_t n = plan.order.size();
+        const uint64_t stripes = std::min<uint64_t>(n, kStripes);
+        const uint64_t most = n * row_bytes_ + 2 * keys.bytes(n) + stripes * ((uint64_t{row_bytes_} << chunk_bits_) + kSpare);
+        try {
+            arena_.require(most);
+        } catch (const std::bad_alloc &) {
+            if (any_missing(keys, plan)) throw;
         }
     }
 
@@ -366,8 +377,20 @@ public:
     }
 
 private:
-    static constexpr uint64_t kChunkBytes = 32768;
+    static constexpr uint64_t kChunkBytes = 32768, kSpare = 65536;
     static constexpr uint32_t kMaxHeld = 1024;
+
+    template <class Keys>
+    bool any_missing(const Keys &keys, const BatchPlan &plan) {
+        for (uint32_t s = 0; s < kStripes; ++s) {
+            const ReadGuard guard(*this, s, true);
+            for (uint32_t k = 0; k < plan.size(s); ++k) {
+                const uint32_t i = plan.positions(s)[k];
+                if (find(s, plan.hashes[i], keys, i) == kNone) return true;
+            }
+        }
+        return false;
+    }
 
     // The keys of a stripe's rows, for its index.
     template <class Keys>

@@ -88,14 +88,15 @@ def test_what_was_exported_lives_until_arrow_lets_go_of_it() -> None:
     schema = pa.schema([pa.field("x", pa.int64())])
     numbers = np.arange(1000)
     alive = weakref.ref(numbers)
-    batch = pa.RecordBatch._import_from_c(_core.export_columns([numbers]), schema)
+    exported = _core.export_columns([numbers])
+    batch = pa.RecordBatch._import_from_c(exported.address, schema)
     del numbers
     gc.collect()
     assert batch.column(0).to_pylist() == list(range(1000))
     assert alive() is not None
     del batch
     # Freed with the next batch, as whoever lets go may not hold the interpreter's lock.
-    pa.RecordBatch._import_from_c(_core.export_columns([np.arange(2)]), schema)
+    _core.export_columns([np.arange(2)])
     assert alive() is None
 
 
@@ -104,6 +105,5 @@ def test_a_batch_that_nobody_imports_is_freed() -> None:
     alive = weakref.ref(numbers)
     _core.export_columns([numbers])
     del numbers
-    for _ in range(2):
-        _core.export_columns([np.arange(2)])
+    _core.export_columns([np.arange(2)])
     assert alive() is None

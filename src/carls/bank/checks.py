@@ -10,12 +10,11 @@ import numpy.typing as npt
 from carls import _core
 from carls.errors import InvalidRequestError, InvalidValueError
 from carls.messages import AgeBound, Vectors
+from carls.specs.tables import MAX_TRAINED
 from carls.vectors import LARGEST
 
 #: Longest wait of one request, in seconds.
 MAX_WAIT_S = 86_400.0
-#: Largest element of a gradient.
-MAX_GRADIENT = 1e15
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float16))
 _ANY_STEP = -(2**63)
@@ -43,24 +42,26 @@ def check_shape(what: str, table: str, array: npt.NDArray[Any], rows: int, dim: 
     return np.ascontiguousarray(array)
 
 
-def check_values(table: str, array: npt.NDArray[Any], rows: int, dim: int, dtype: str) -> Vectors:
-    """As `check_shape` for values, and all elements are finite and none too large for the table's
-    `dtype`.
+def check_values(table: str, array: npt.NDArray[Any], rows: int, dim: int, largest: float) -> Vectors:
+    """As `check_shape` for values, and all elements are at most `largest` in size.
 
     Raises:
         InvalidValueError: naming the shape, the dtype or the first element that cannot be.
     """
-    return check_size("values", table, check_shape("values", table, array, rows, dim), LARGEST[dtype])
+    return check_size("values", table, check_shape("values", table, array, rows, dim), largest)
 
 
 def check_gradients(table: str, array: npt.NDArray[Any], rows: int, dim: int) -> Vectors:
-    """As `check_shape` for gradients, and all elements are at most 1e15 in size: the squares of
-    larger ones would make the optimizer's state infinite.
+    """As `check_shape` for gradients, and all elements are at most 1e15 / rows in size, so that
+    sums of equal keys are at most 1e15: squares of larger ones would make the optimizer's state
+    infinite.
 
     Raises:
         InvalidValueError: naming the shape, the dtype or the first element that is too large.
     """
-    return check_size("gradients", table, check_shape("gradients", table, array, rows, dim), MAX_GRADIENT)
+    return check_size(
+        "gradients", table, check_shape("gradients", table, array, rows, dim), MAX_TRAINED / max(rows, 1)
+    )
 
 
 def check_size(what: str, table: str, array: Vectors, limit: float) -> Vectors:

@@ -91,10 +91,10 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         Counted for `reader`, by name; without one, as of a scan, not counted.
         """
         min_step = least_step(bound)
-        counted = None if reader is None else self.tally.reader(reader)
         rows = self.rows(keys)
         n = len(keys)
         self.check_reply(n)
+        counted = None if reader is None else self.tally.reader(reader)
         max_age = math.inf if bound.max_age_s is None else bound.max_age_s
         try:
             values = np.empty((n, self.spec.dim), self.spec.dtype)
@@ -123,7 +123,7 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
     def assign(self, keys: Keys, values: Vectors, step: int, producer: int, now: int) -> Written:
         """Set rows to values (n, dim)."""
         dtype = self.spec.dtype
-        values = as_dtype(check_values(self.name, values, len(keys), self.spec.dim, dtype), dtype)
+        values = as_dtype(check_values(self.name, values, len(keys), self.spec.dim, self.spec.largest), dtype)
         step = check_step(step)
         rows = self.rows(keys)
         try:

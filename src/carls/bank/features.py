@@ -45,9 +45,9 @@ class FeatureTable(Table[FeatureSpec, _core.FeatureTable]):
             RequestTooLargeError: the columns of these rows take more than 64 MiB.
         """
         min_step = least_step(bound)
-        counted = None if reader is None else self.tally.reader(reader)
         rows = self.rows(keys)
         self.check_reply(len(keys))
+        counted = None if reader is None else self.tally.reader(reader)
         max_age = math.inf if bound.max_age_s is None else bound.max_age_s
         try:
             raw, meta = empty_meta(len(keys))

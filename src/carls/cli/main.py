@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,7 +18,6 @@ from carls.version import VERSION
 
 app = typer.Typer(
     name="carls",
-    help="A knowledge bank where training jobs and knowledge makers meet without waiting.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,6 +26,21 @@ app.command()(serve)
 app.command()(status)
 app.add_typer(demo, name="demo")
 app.add_typer(bench, name="bench")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A knowledge bank where training jobs and knowledge makers meet without waiting."""
 
 
 @app.command()

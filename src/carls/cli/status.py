@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+import os
 from collections.abc import Callable
 from typing import Annotated
 
@@ -20,7 +21,9 @@ from carls.statistics import QUANTILES, Counters, Histogram, TableStatistics
 #: Readers and producers of a table that are shown; the JSON form has them all.
 SHOWN = 10
 #: Characters of a name that are shown.
-NAME_WIDTH = 26
+NAME_WIDTH = 20
+#: Columns of the text where no terminal says how many it has.
+PIPED_WIDTH = 120
 
 
 def status(
@@ -39,7 +42,10 @@ def status(
     if json:
         print(json_text.dumps(found.to_json(), indent=2))
     else:
-        Console(highlight=False).print(render(found, bank))
+        console = Console(highlight=False)
+        if not console.is_terminal and "COLUMNS" not in os.environ:
+            console.width = PIPED_WIDTH
+        console.print(render(found, bank))
 
 
 def render(found: BankStatus, url: str) -> RenderableType:
@@ -105,14 +111,14 @@ def _counts(counted: Counters) -> list[str]:
 
 
 def _readers(table: TableStatistics) -> Table:
-    grid = _grid("read by", "keys", "rows were", "50 % <", "90 % <", "99 % <", "all <", "ahead", "unsaid")
+    grid = _grid("read by", "keys", "age in", "50 % <", "90 % <", "99 % <", "all <", "ahead", "unsaid")
     for reader in sorted(table.readers, key=lambda reader: -reader.looked_up)[:SHOWN]:
         who = [_name(reader.name), _count(reader.looked_up)]
         if reader.steps.total or reader.ahead or reader.unsaid:
             others = [_count(reader.ahead), _count(reader.unsaid)]
-            grid.add_row(*who, "steps behind", *_quantiles(reader.steps, _count), *others)
+            grid.add_row(*who, "steps", *_quantiles(reader.steps, _count), *others)
             who = ["", ""]
-        grid.add_row(*who, "old", *_quantiles(reader.seconds, duration))
+        grid.add_row(*who, "time", *_quantiles(reader.seconds, duration))
     return grid
 
 
@@ -130,7 +136,7 @@ def _quantiles(histogram: Histogram, shown: Callable[[float], str]) -> list[str]
 
 
 def _grid(first: str, *columns: str) -> Table:
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     grid.add_column(first, no_wrap=True)
     for column in columns:
         grid.add_column(column, justify="right", no_wrap=True)
@@ -140,7 +146,7 @@ def _grid(first: str, *columns: str) -> Table:
 def _name(name: str) -> str:
     """A name that a client chose: harmless to a terminal, its middle left out if it is long."""
     shown = "".join(character if character.isprintable() else "?" for character in name)
-    return escape(shown if len(shown) <= NAME_WIDTH else f"{shown[:13]}…{shown[13 - NAME_WIDTH + 1 :]}")
+    return escape(shown if len(shown) <= NAME_WIDTH else f"{shown[:9]}…{shown[9 - NAME_WIDTH + 1 :]}")
 
 
 def _count(number: float) -> str:

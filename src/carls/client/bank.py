@@ -8,12 +8,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from carls.bank.checks import check_producer
 from carls.client.arguments import seconds
+from carls.client.drops import Drops
 from carls.client.embeddings import EmbeddingTable
 from carls.client.features import FeatureTable
 from carls.client.handle import TableHandle
@@ -22,10 +22,8 @@ from carls.client.models import Models
 from carls.client.process import check_process
 from carls.client.producers import KnownProducers
 from carls.client.transport import Transport
-from carls.client.writer import Writer
 from carls.errors import (
     BankRestartedError,
-    ClientForgottenError,
     ClosedError,
     InvalidRequestError,
     InvalidSpecError,
@@ -36,7 +34,6 @@ from carls.messages import (
     BankStatus,
     DescribeBank,
     DescribeTable,
-    DropTable,
     FetchStatus,
     ListTables,
     Reply,
@@ -76,7 +73,7 @@ class Bank:
         if not transport.bank_id:
             self._learn_id()
         self.models = Models(self)
-        self._drops = Writer(f"drops of tables of {self.url}", self._send_drop)
+        self._drops = Drops(self)
 
     @property
     def id(self) -> str:
@@ -159,7 +156,7 @@ class Bank:
             OutcomeUnknownError: no reply in time; `flush()` repeats it, which is safe.
         """
         self._check()
-        self._drops.write([partial(DropTable, check_name("table", name))], self.timeout_s)
+        self._drops.drop(check_name("table", name), self.timeout_s)
 
     def info(self) -> BankInfo:
         """The bank's id, version, uptime and tables."""
@@ -181,7 +178,7 @@ class Bank:
         """
         self._check()
         timeout = self.timeout_s if timeout_s is None else seconds("timeout_s", timeout_s)
-        handles = [handle.flush for handle in self._handles]
+        handles = [handle.flush for handle in self._opened()]
         errors = _each_within(timeout, [*handles, self.models.flush, self._drops.flush])
         if errors:
             raise errors[0]
@@ -194,7 +191,7 @@ class Bank:
         """
         if self._closed or os.getpid() != self._process:
             return
-        handles = [handle.close for handle in self._handles]
+        handles = [handle.close for handle in self._opened()]
         errors = _each_within(self.timeout_s, [*handles, self.models.close, self._drops.close])
         self._closed = True
         self._finalizer()
@@ -228,11 +225,17 @@ class Bank:
     # --- for handles ---
 
     def _remember(self, handle: H) -> H:
-        self._handles.add(handle)
+        with self._lock:
+            self._handles.add(handle)
         return handle
 
     def _forget(self, handle: TableHandle[Any]) -> None:
-        self._handles.discard(handle)
+        with self._lock:
+            self._handles.discard(handle)
+
+    def _opened(self) -> list[TableHandle[Any]]:
+        with self._lock:
+            return list(self._handles)
 
     def _call(self, request: Request, *, again: bool = False) -> Reply:
         """The reply to a request about the bank as a whole, or that opens a table (`again`).
@@ -248,17 +251,6 @@ class Bank:
             if not again:
                 raise
         return self._transport.call(request, self.timeout_s)
-
-    def _send_drop(self, request: Request, timeout_s: float) -> Reply:
-        try:
-            return self._transport.call(request, timeout_s)
-        except BankRestartedError:
-            self._learn_id()
-            self._drops.renew()
-            raise
-        except ClientForgottenError:
-            self._drops.renew()
-            raise
 
     def _learn_id(self) -> str:
         """Ask the bank for its id; if it is another one, what was known of the old one goes."""

@@ -86,7 +86,7 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
         Args:
             keys: list of int, str or bytes, numpy or Arrow array, or `Keys`.
             create: whether unknown keys get a row with its initial value. With False they come
-                back as zeros with `found` False, nothing is created and nothing is counted.
+                back as zeros with `found` False, nothing is created, and no row's `count` grows.
             at_step: the reader's training step.
             max_age_steps: rows whose step is below `at_step - max_age_steps` are not `fresh`.
             max_age_s: rows written longer ago, in seconds, are not `fresh`.
@@ -153,7 +153,8 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
         Args:
             keys: as for `lookup`. Where a key repeats, its last value stays.
             values: (n, dim) float32 or float16, finite, at most 65504 in size where the table's dtype
-                or `wire_dtype` is float16. Optimizer state stays as it is.
+                or `wire_dtype` is float16, and 1e15 where the table has an optimizer, whose state
+                stays as it is.
             step: the training step that the values come from; -1: not said.
             timeout_s: deadline, for each 16 MiB of a large batch; default the bank's.
 
@@ -175,7 +176,7 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
 
         Args:
             keys: as for `lookup`; gradients of equal keys are summed first; unknown keys get a row.
-            grads: (n, dim) float32 or float16, finite, at most 1e15 in size, or 65504 where `wire_dtype`
+            grads: (n, dim) float32 or float16, finite, at most 1e15 / n in size, or 65504 where `wire_dtype`
                 is float16. They travel as they are, or narrower; the optimizer computes in float32.
             step: the trainer's step; -1: not said.
             timeout_s: deadline, for each 16 MiB of a large batch; default the bank's.
@@ -294,7 +295,7 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
             return [self._builder(request, batch, array, step)]
         # The bank checks each part; a bad row in a later one must not find the first applied.
         if request is Assign:
-            check_values(self.name, array, len(batch), self.dim, self.spec.dtype)
+            check_values(self.name, array, len(batch), self.dim, self.spec.largest)
         else:
             check_gradients(self.name, array, len(batch), self.dim)
         return [self._builder(request, batch[part], array[part], step) for part in parts]

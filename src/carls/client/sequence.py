@@ -111,6 +111,10 @@ class WriteSequence:
                     bank=error.bank,
                     table=error.table,
                 ) from error
+            except BaseException:
+                # Such as KeyboardInterrupt: nobody has seen a reply.
+                self._keep(identity, request, parts[at + 1 :])
+                raise
             identity.acknowledged = True
         return replies
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from carls.bank.announcements import MAX_PARTS
 from carls.client import Bank, EmbeddingTable, FeatureTable, Model, connect
 from carls.client.backoff import Backoff
 from carls.errors import (
@@ -84,8 +85,10 @@ class MakerRunner:
     ) -> None:
         if batch_size < 1:
             raise InvalidRequestError(f"batch_size={batch_size!r}: expected an integer >= 1")
-        if not 0 <= part < parts:
-            raise InvalidRequestError(f"part={part!r}, parts={parts!r}: expected 0 <= part < parts")
+        if not 0 <= part < parts <= MAX_PARTS:
+            raise InvalidRequestError(
+                f"part={part!r}, parts={parts!r}: expected 0 <= part < parts <= {MAX_PARTS}"
+            )
         if bank == "memory://":
             raise InvalidRequestError("bank 'memory://' is private to each connection: give the Bank itself")
         self._source = bank

@@ -19,8 +19,8 @@ class Optimizer(Policy):
     """Base of the optimizers: what all of them share.
 
     Attributes:
-        lr: learning rate, >= 0. The only part of a table's spec that may change while it is used.
-        weight_decay: L2 penalty, >= 0: `weight_decay * value` is added to the gradient, after
+        lr: learning rate, 0 to 1e6. The only part of a table's spec that may change while it is used.
+        weight_decay: L2 penalty, 0 to 1: `weight_decay * value` is added to the gradient, after
             clipping, as torch's optimizers do. Rows decay when they are pushed to, not between.
         max_norm: gradients of a row whose L2 norm (over its `dim` elements, gradients of equal
             keys summed) is larger are scaled down to it. None: never.
@@ -33,8 +33,9 @@ class Optimizer(Policy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require(self.lr >= 0, "lr", "lr >= 0")
-        self.require(self.weight_decay >= 0, "weight_decay", "weight_decay >= 0")
+        # With larger ones a few pushes could make rows infinite.
+        self.require(0 <= self.lr <= 1e6, "lr", "0 <= lr <= 1e6")
+        self.require(0 <= self.weight_decay <= 1, "weight_decay", "0 <= weight_decay <= 1")
         self.require(self.max_norm is None or self.max_norm > 0, "max_norm", "max_norm > 0, or None")
 
     @staticmethod

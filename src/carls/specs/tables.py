@@ -14,6 +14,9 @@ from carls.specs.optimizers import Optimizer
 from carls.vectors import LARGEST, check_dtype
 
 KEY_TYPES = ("int64", "string", "bytes")
+#: Largest element of values and gradients that an optimizer works on: squares of larger ones
+#: would make its state infinite.
+MAX_TRAINED = 1e15
 #: Types of a feature column; "string" columns hold one text, "list<T>" columns any number of T.
 SCALAR_TYPES = ("int32", "int64", "float32", "float64", "bool", "string")
 LIST_TYPES = tuple(f"list<{t}>" for t in ("int32", "int64", "float32", "float64", "string"))
@@ -95,11 +98,16 @@ class EmbeddingSpec(TableSpec):
         if self.optimizer is not None:
             object.__setattr__(self, "optimizer", Optimizer.of(self.optimizer))
         object.__setattr__(self, "initializer", Initializer.of(self.initializer))
-        if self.initializer.largest > LARGEST[self.dtype]:
+        if self.initializer.largest > self.largest:
             raise InvalidSpecError(
-                f"initializer={self.initializer!r}: expected values of at most {LARGEST[self.dtype]:.5g} in "
-                f"size, the largest {self.dtype}"
+                f"initializer={self.initializer!r}: expected values of at most {self.largest:.5g} in size"
             )
+
+    @property
+    def largest(self) -> float:
+        """The largest element that a row may be set to, in size: what the dtype holds, and with an
+        optimizer at most 1e15, as decay makes gradients of values."""
+        return LARGEST[self.dtype] if self.optimizer is None else min(LARGEST[self.dtype], MAX_TRAINED)
 
     def to_json(self) -> dict[str, Any]:
         return {

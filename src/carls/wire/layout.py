@@ -30,7 +30,8 @@ class Layout:
     def pack(self, values: Sequence[Any]) -> pa.RecordBatch:
         """One value per column as a record batch over the same memory."""
         exported = [column.export(value) for column, value in zip(self._kinds, values, strict=True)]
-        return pa.RecordBatch._import_from_c(_core.export_columns(exported), self.schema(values))
+        batch = _core.export_columns(exported)
+        return pa.RecordBatch._import_from_c(batch.address, self.schema(values))
 
     def unpack(self, batch: pa.RecordBatch) -> dict[str, Any]:
         """The columns' values in a received batch whose schema was checked.
