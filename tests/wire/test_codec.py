@@ -143,9 +143,12 @@ REPLIES = {
     m.PushGradients: DONE,
     m.Erase: st.lists(st.booleans(), max_size=20).map(lambda bits: m.Erased(np.array(bits, bool))),
     m.Scan: pages(m.ScanPage, m.RowBatch, row_batch),
+    m.Export: pages(m.ScanPage, m.RowBatch, row_batch),
+    m.Import: DONE,
     m.FeatureLookup: sized(m.FeatureBatch, **feature_batch),
     m.FeatureAssign: DONE,
     m.FeatureScan: pages(m.FeaturePage, m.FeatureBatch, feature_batch),
+    m.FeatureImport: DONE,
     m.PublishModel: DONE,
     m.FetchModel: st.builds(m.ModelPart, st.binary(max_size=100)),
 }
