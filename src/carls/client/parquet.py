@@ -66,4 +66,4 @@ def _publish(part: Path, path: Path, overwrite: bool) -> None:
 
 
 def _there(path: Path) -> InvalidRequestError:
-    return InvalidRequestError(f"{path} is there: choose another name, or say overwrite=True")
+    return InvalidRequestError(f"{path} is there already: choose another name, or ask to overwrite it")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from carls.bank.checks import check_records
 from carls.client.results import Rows
@@ -50,10 +49,11 @@ class VectorColumns(Held):
         return check_records(self._table, self._spec, records, len(records))
 
     def _matrix(self, name: str, column: pa.Array, size: int) -> Floats:
-        lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
-        if (lengths != size).any():
-            row = int(np.flatnonzero(lengths != size)[0])
-            raise self._wrong(name, f"has {lengths[row]} elements in row {row}", size)
+        if not pa.types.is_fixed_size_list(column.type):
+            lengths = np.diff(column.offsets)
+            if (lengths != size).any():
+                row = int(np.flatnonzero(lengths != size)[0])
+                raise self._wrong(name, f"has {lengths[row]} elements in row {row}", size)
         items = column.flatten()
         if items.null_count:
             raise self._wrong(name, "has nulls among its elements", size)
