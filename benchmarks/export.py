@@ -13,9 +13,10 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -97,16 +98,13 @@ class Tables:
     def others(self) -> list[Any]:
         """Look-ups and pushes without an end, for a thread each."""
         looked, pushed = self.open(), self.open()
+        push = partial(pushed.push_gradients, grads=self._gradients)
+        return [self._repeat("look up", looked.lookup), self._repeat("push", push)]
 
-        def repeat(kind: str, call: Callable[[Any], Any]) -> Any:
-            while True:
-                for keys in self._keys:
-                    yield kind, lambda keys=keys: call(keys)
-
-        return [
-            repeat("look up", looked.lookup),
-            repeat("push", lambda keys: pushed.push_gradients(keys, self._gradients)),
-        ]
+    def _repeat(self, kind: str, call: Callable[[Any], Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
+        while True:
+            for keys in self._keys:
+                yield kind, partial(call, keys)
 
 
 def beside(title: str, work: list[Any], call: Callable[[], Any], rows: int) -> list[Result]:
@@ -147,50 +145,56 @@ def run(plan: Plan, folder: Path) -> list[Result]:
         tables = Tables(plan, bank)
         tables.fill()
         table = tables.open()
+        warm_up(bank, folder)
         for what, path in files.items():
-            state = what == "with state"
-            ours = rate(lambda path=path, state=state: table.to_parquet(path, state=state), plan.rows)
-            rows = table.to_arrow(state=state)
-            its = rate(lambda path=path, rows=rows: write_whole(path, rows), plan.rows)
-            rates = {"to_parquet": ours, "pyarrow, rows in memory": its}
-            results += titled(
-                f"write {what}", [Result(case, "rate", r, "rows/s") for case, r in rates.items()]
-            )
-            size = path.stat().st_size / 2**20
-            results += titled(f"write {what}", [Result("to_parquet", "size", size, "MiB")])
-            copy = tables.open(what.replace(" ", "-"))
-            ours = rate(lambda copy=copy, path=path, state=state: copy.load(path, state=state), plan.rows)
-            # Rows in memory go in without a file and without a look at all of them first.
-            other = tables.open(what.replace(" ", "-") + "-again")
-            stream = rows.to_reader()
-            its = rate(lambda other=other, it=stream, state=state: other.load(it, state=state), plan.rows)
-            rates = {"load": ours, "load, rows in memory": its}
-            results += titled(
-                f"load {what}", [Result(case, "rate", r, "rows/s") for case, r in rates.items()]
-            )
-            del rows, stream
-            bank.drop(copy.name)
-            bank.drop(other.name)
+            results += alone(tables, table, what, path)
         right = {name: same(name, files["values"], table) for name in PACKAGES if find_spec(name)}
-        results += titled(
-            "rows read back", [Result(name, "as in the table", n, "rows") for name, n in right.items()]
-        )
+        results += figures("rows read back", "as in the table", "rows", right)
         again = folder / "again.parquet"
-        results += beside(
-            "others while it is written",
-            tables.others(),
-            lambda: table.to_parquet(again, state=True),
-            plan.rows,
-        )
-        results += beside(
-            "others while it is loaded", tables.others(), lambda: table.load(again, state=True), plan.rows
-        )
+        write = partial(table.to_parquet, again, state=True)
+        results += beside("others while it is written", tables.others(), write, plan.rows)
+        load = partial(table.load, again, state=True)
+        results += beside("others while it is loaded", tables.others(), load, plan.rows)
     return results
+
+
+def warm_up(bank: carls.Bank, folder: Path) -> None:
+    """Have loaded what the first file needs."""
+    with bank.embeddings("warm", dim=1) as table:
+        table.lookup([1])
+        table.to_parquet(folder / "warm.parquet")
+        table.load(folder / "warm.parquet")
+
+
+def alone(tables: Tables, table: carls.EmbeddingTable, what: str, path: Path) -> list[Result]:
+    """Rates of writing the file and of loading it, while nobody else is at work."""
+    state, n = what == "with state", len(table)
+    written = {"to_parquet": rate(partial(table.to_parquet, path, state=state), n)}
+    size = {"to_parquet": path.stat().st_size / 2**20}
+    with tables.open("copy") as copy:
+        loaded = {"load": rate(partial(copy.load, path, state=state), n)}
+    table.bank.drop("copy")
+    rows = table.to_arrow(state=state)
+    path.unlink()
+    written["pyarrow, rows in memory"] = rate(partial(write_whole, path, rows), n)
+    with tables.open("copy") as copy:
+        # As a stream, which is not looked at as a whole first.
+        loaded["load, rows in memory"] = rate(partial(copy.load, rows.to_reader(), state=state), n)
+    table.bank.drop("copy")
+    return [
+        *figures(f"write {what}", "rate", "rows/s", written),
+        *figures(f"write {what}", "size", "MiB", size),
+        *figures(f"load {what}", "rate", "rows/s", loaded),
+    ]
+
+
+def figures(title: str, metric: str, unit: str, values: dict[str, float]) -> list[Result]:
+    """One figure of each case of a title."""
+    return titled(title, [Result(case, metric, value, unit) for case, value in values.items()])
 
 
 def write_whole(path: Path, rows: pa.Table) -> None:
     """The file that `to_parquet` writes, from rows that are there."""
-    path.unlink()
     producer = [name for name in rows.schema.names if name == "producer"]
     pq.write_table(rows, path, row_group_size=65_536, use_dictionary=producer, write_page_checksum=True)
 
@@ -219,11 +223,11 @@ def of_runs(runs: list[list[Result]]) -> list[Result]:
         numbers = [result.value for result in several]
         value = max(numbers) if several[0].metric in (LONGEST, BEYOND) else float(np.median(numbers))
         results.append(replace(several[0], value=value, n=sum(result.n for result in several)))
-    figures = {(result.case, result.metric): result for result in results}
-    for (case, metric), ours in list(figures.items()):
+    known = {(result.case, result.metric): result for result in results}
+    for (case, metric), ours in known.items():
         title, _, name = case.partition(SEPARATOR)
         for other in YARDSTICKS.get(name, ()):
-            against = figures.get((f"{title}{SEPARATOR}{other}", metric))
+            against = known.get((f"{title}{SEPARATOR}{other}", metric))
             if against is not None:
                 ratio = ours.value / against.value
                 results.append(replace(ours, against=against.case, ratio=ratio))

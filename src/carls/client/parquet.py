@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from carls.errors import InvalidRequestError
+from carls.errors import CarlsError, InvalidRequestError
 
 #: Bytes of rows that are gathered into one row group.
 GROUP_NBYTES = 16 << 20
@@ -30,6 +30,8 @@ def write_parquet(path: Path, rows: pa.RecordBatchReader, overwrite: bool) -> in
             file.flush()
             os.fsync(file.fileno())
         _publish(part, path, overwrite)
+    except CarlsError:  # some are of the system's kinds too
+        raise
     except OSError as error:
         raise InvalidRequestError(f"{path} cannot be written: {error}") from error
     finally:

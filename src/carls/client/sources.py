@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from carls.errors import InvalidRequestError, InvalidValueError
+from carls.errors import CarlsError, InvalidRequestError, InvalidValueError
 
 #: Rows that are read and written at once.
 PIECE_ROWS = 4096
@@ -46,6 +46,8 @@ class Source:
                 batch = next(rows, None)
                 if batch is not None:
                     batch.validate(full=True)
+            except CarlsError:  # of another bank, some of which are of the system's kinds too
+                raise
             except (pa.ArrowException, OSError) as error:
                 raise InvalidValueError(f"{self.name} cannot be read: {error}") from error
             if batch is None:
