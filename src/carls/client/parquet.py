@@ -65,6 +65,10 @@ def _publish(part: Path, path: Path, overwrite: bool) -> None:
         os.link(part, path)
     except FileExistsError:
         raise _there(path) from None
+    except OSError:  # a file system without links
+        if path.exists():
+            raise _there(path) from None
+        os.replace(part, path)
 
 
 def _there(path: Path) -> InvalidRequestError:
