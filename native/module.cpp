@@ -25,6 +25,7 @@ using namespace carls;
 namespace {
 
 using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using MutableMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using HalfMatrix = nb::ndarray<const Half, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 // Of float32 or float16.
 using Vectors = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
