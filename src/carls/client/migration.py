@@ -35,7 +35,7 @@ class Migration:
 def migrate(
     source: EmbeddingTable, target: EmbeddingTable, passes: int = 10, timeout_s: float | None = None
 ) -> Migration:
-    """Copy all rows of an embedding table into another one, say with another optimizer, while the
+    """Copy all rows of an embedding table into another one, say with another optimizer or dtype, while the
     source is used.
 
     Values go with their version, count, step, time and producer. The optimizer's state goes along where

@@ -123,6 +123,26 @@ class Moving:
         same = [name for name in one.schema.names if name not in ("written", "producer")]
         assert one.select(same).equals(other.select(same))
 
+    def test_rows_of_half_precision_move_as_float32(self, bank: Bank, tmp_path: Path) -> None:
+        table = bank.embeddings("out", dim=3, dtype="float16", optimizer=carls.Adam(lr=0.1))
+        keys = np.arange(50)
+        table.push_gradients(keys, np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32))
+        table.to_parquet(tmp_path / "t.parquet", state=True)
+        assert pq.read_schema(tmp_path / "t.parquet").field("value").type.value_type == pa.float32()
+        copy = bank.embeddings("in", dim=3, dtype="float16", optimizer=carls.Adam(lr=0.1))
+        copy.load(tmp_path / "t.parquet", state=True)
+        for one in (table, copy):
+            one.push_gradients(keys, np.ones((50, 3), np.float32))
+        whole, other = (t.to_arrow(state=True).sort_by("key").drop(["written"]) for t in (table, copy))
+        assert whole.equals(other)
+        wide = bank.embeddings("wide", dim=3, optimizer=carls.Adam(lr=0.1))
+        assert carls.migrate(table, wide) == carls.Migration((50, 0), 0, True, True)
+        values = wide.lookup(keys, create=False).values
+        np.testing.assert_array_equal(values, table.lookup(keys, create=False).values.astype(np.float32))
+        wide.assign([1], [[1e5, 0.0, 0.0]])
+        with pytest.raises(InvalidValueError, match="float16"):
+            carls.migrate(wide, copy)
+
     def test_feature_tables_survive(self, bank: Bank, tmp_path: Path) -> None:
         table = bank.features("out", COLUMNS)
         table.assign(
