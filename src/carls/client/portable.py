@@ -96,7 +96,7 @@ class PortableTable(TableHandle[S]):
     ) -> int:
         """Write all rows to a Parquet file; returns how many.
 
-        Memory stays at some 32 MiB, however large the table. The file appears under its name when
+        Memory stays at some 64 MiB, however large the table. The file appears under its name when
         it is whole and on disk; where that fails, nothing is left behind.
 
         Args:

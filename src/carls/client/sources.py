@@ -92,7 +92,8 @@ def opened(source: Any) -> Iterator[Source]:
 @contextmanager
 def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        # Buffered beforehand, the whole file would stay in memory while it is read.
+        file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
     except FileNotFoundError:
         raise InvalidRequestError(f"{path}: there is no such file") from None
     except (pa.ArrowException, OSError) as error:
