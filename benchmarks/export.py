@@ -5,7 +5,9 @@ the metadata, and loaded into an empty table. Then it is written and loaded whil
 and push to it; each notes how long its calls take. As in `benchmarks.stalls`, a thread of the same
 process and a process of its own spin on the clock as controls: what a call takes beyond the
 thread's longest gap is the bank's doing. The file is read back with pandas and polars, where they
-are there, and compared with what the table has.
+are there, and compared with what the table has. On fewer cores than threads, one that holds a stripe
+may lose its core while others wait for the stripe; so the others' work is also timed beside plain
+look-ups of all rows.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ from benchmarks.stalls import GOAL_MS, PROCESS, THREAD, control_process, longest
 from carls.cli.results import Result, check_writable, write_json
 
 LONGEST, BEYOND = "longest", "beyond the control"
+#: Rounds of look-ups of all rows, which take about as long as writing the file does.
+ROUNDS = 8
 #: What reads the file back, where it is there.
 PACKAGES = ("pandas", "polars")
 #: What a case is compared with.
@@ -155,7 +159,16 @@ def run(plan: Plan, folder: Path) -> list[Result]:
         results += beside("others while it is written", tables.others(), write, plan.rows)
         load = partial(table.load, again, state=True)
         results += beside("others while it is loaded", tables.others(), load, plan.rows)
+        # What three threads hold each other up for where nothing is moved.
+        read = partial(look_up_all, table, plan.rows)
+        results += beside("others while its rows are looked up", tables.others(), read, ROUNDS * plan.rows)
     return results
+
+
+def look_up_all(table: carls.EmbeddingTable, rows: int) -> None:
+    """Look all rows up, in several rounds."""
+    for start in [*range(0, rows, 4096)] * ROUNDS:
+        table.lookup(np.arange(start, min(start + 4096, rows)), create=False)
 
 
 def warm_up(bank: carls.Bank, folder: Path) -> None:
