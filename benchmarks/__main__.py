@@ -22,6 +22,7 @@ SUBJECTS = (
     "optimizers",
     "stalls",
     "memory",
+    "export",
 )
 
 

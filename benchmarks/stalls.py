@@ -159,15 +159,15 @@ def run(plan: Plan) -> list[Result]:
         load.fill()
         growth, others = load.grow(), load.others()
         stop = threading.Event()
-        with _control_process() as gap_of_process, ThreadPoolExecutor(len(others) + 1) as threads:
+        with control_process() as gap_of_process, ThreadPoolExecutor(len(others) + 1) as threads:
             gap_of_thread = threads.submit(longest_gap, stop.is_set)
-            notes = [threads.submit(_note, work, stop.is_set) for work in others]
+            noted = [threads.submit(note, work, stop.is_set) for work in others]
             try:
-                timed = _note(growth, lambda: False)
+                timed = note(growth, lambda: False)
             finally:
                 stop.set()
-            for note in notes:
-                for kind, seconds in note.result().items():
+            for one in noted:
+                for kind, seconds in one.result().items():
                     timed.setdefault(kind, []).extend(seconds)
             thread, process = gap_of_thread.result() * 1e3, gap_of_process() * 1e3
     results = []
@@ -214,7 +214,7 @@ def longest_gap(stopped: Callable[[], bool]) -> float:
 
 
 @contextmanager
-def _control_process() -> Iterator[Callable[[], float]]:
+def control_process() -> Iterator[Callable[[], float]]:
     """A process that spins; call what this gives for its longest gap, once, which ends it."""
     context = multiprocessing.get_context("spawn")
     mine, other = context.Pipe()
@@ -242,7 +242,7 @@ def _spin(pipe: Connection) -> None:
         return  # the parent has gone
 
 
-def _note(
+def note(
     work: Iterator[tuple[str, Callable[[], Any]]], stopped: Callable[[], bool]
 ) -> dict[str, list[float]]:
     """Seconds of each call of the work, by kind, until `stopped` or the work's end."""

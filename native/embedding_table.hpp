@@ -143,6 +143,48 @@ public:
         return pushed;
     }
 
+    // Floats of a record: a row's value, and the optimizer's state behind it.
+    uint32_t record_floats() const { return dim_ + optimizer_.state_floats(dim_); }
+
+    // Copies the records of n keys (n, record_floats()), of floats whatever the values are in the rows, and
+    // meta (n); as they come where there is none.
+    template <class Keys>
+    void read_records(const Keys &keys, size_t n, uint64_t now, float *records, RowMeta *meta) {
+        const uint32_t width = record_floats();
+        const BatchPlan plan(keys, n);
+        read(keys, plan, [&](uint32_t i, const RowHeader *row) {
+            if (row == nullptr) return describe_absent(meta[i]);
+            float *to = records + size_t{i} * width;
+            const uint8_t *from = reinterpret_cast<const uint8_t *>(row + 1);
+            if (vector_.half) {
+                to_floats(to, reinterpret_cast<const uint16_t *>(from), dim_);
+            } else {
+                std::memcpy(to, from, vector_.bytes());
+            }
+            std::memcpy(to + dim_, from + state_offset_, (width - dim_) * sizeof(float));
+            describe(row, now, AgeBound{INT64_MIN, HUGE_VAL}, meta[i]);
+        });
+    }
+
+    // Sets rows to records (n, width): to their values alone, state staying, or with their state.
+    template <class Keys>
+    void restore(const Keys &keys, size_t n, const float *records, uint32_t width, const Restored &restored) {
+        write(keys, n, restored.now, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows, Ahead &ahead) {
+            for (size_t k = 0; k < rows.size(); ++k) {
+                ahead.keep_pace(k);
+                const float *from = records + size_t{positions[k]} * width;
+                uint8_t *to = RowStore::payload(rows[k]);
+                if (vector_.half) {
+                    to_halves(reinterpret_cast<uint16_t *>(to), from, dim_);
+                } else {
+                    std::memcpy(to, from, vector_.bytes());
+                }
+                std::memcpy(to + state_offset_, from + dim_, (width - dim_) * sizeof(float));
+                restored.put_on(rows[k], positions[k]);
+            }
+        });
+    }
+
     template <class Keys>
     void erase(const Keys &keys, size_t n, uint8_t *found) {
         store_.erase(keys, n, found, [](uint32_t, RowHeader *) {});

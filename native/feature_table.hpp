@@ -57,8 +57,8 @@ public:
 
     // Sets the rows of n keys. Throws TableFull (nothing was changed) or std::bad_alloc (some rows
     // were set, none in part).
-    template <class Keys>
-    void assign(const Keys &keys, size_t n, const std::vector<ColumnInput> &inputs, const Stamp &stamp) {
+    template <class Keys, class Stamps>
+    void assign(const Keys &keys, size_t n, const std::vector<ColumnInput> &inputs, const Stamps &stamps) {
         const BatchPlan plan(keys, n);
         store_.check_room(keys, plan);
         store_.make_ready(0);
@@ -68,7 +68,7 @@ public:
                 const uint32_t i = plan.positions(s)[k];
                 RowHeader *row = make_room(s, plan.hashes[i], keys, i, inputs, lists);
                 for (size_t c = 0; c < columns_.size(); ++c) set(s, row, columns_[c], inputs[c], i, lists[c]);
-                stamp.put_on(row);
+                stamps.put_on(row, i);
             }
         });
     }

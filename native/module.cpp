@@ -25,6 +25,7 @@ using namespace carls;
 namespace {
 
 using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using MutableMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using HalfMatrix = nb::ndarray<const Half, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 // Of float32 or float16.
 using Vectors = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
@@ -143,10 +144,15 @@ Byte *bytes_of(const Array &array, size_t n, const VectorLayout &vector) {
     return static_cast<Byte *>(array.data());
 }
 
-RowMeta *meta_of(const MutableBytes &bytes, size_t n) {
+template <class Array>
+auto *meta_of(const Array &bytes, size_t n) {
     require(bytes.shape(0) == n * sizeof(RowMeta) && reinterpret_cast<uintptr_t>(bytes.data()) % 8 == 0,
             "expected 32 aligned bytes of meta for each key");
-    return reinterpret_cast<RowMeta *>(bytes.data());
+    if constexpr (std::is_const_v<std::remove_pointer_t<decltype(bytes.data())>>) {
+        return reinterpret_cast<const RowMeta *>(bytes.data());
+    } else {
+        return reinterpret_cast<RowMeta *>(bytes.data());
+    }
 }
 
 Initializer::Kind initializer_kind(const std::string &name) {
@@ -205,6 +211,21 @@ struct HeldColumn {
         require_offsets(offsets, n, elements);
     }
 };
+
+// Sets rows of a feature table.
+template <class Stamps>
+void assign(Features &self, const KeyBatch &keys, const nb::list &arrays, const Stamps &stamps) {
+    self.check(keys);
+    const std::vector<Column> &columns = self.table.columns();
+    require(arrays.size() == columns.size(), "expected every column");
+    std::vector<HeldColumn> held;
+    std::vector<ColumnInput> inputs;
+    for (size_t c = 0; c < columns.size(); ++c) {
+        held.emplace_back(columns[c], nb::cast<nb::tuple>(arrays[c]), keys.size());
+        inputs.push_back(held.back().input);
+    }
+    keys.run([&](const auto &k) { self.table.assign(k, keys.size(), inputs, stamps); });
+}
 
 nb::tuple output_of(const Column &column, ColumnOutput &&output) {
     nb::object offsets = nb::none(), ends = nb::none();
@@ -349,6 +370,33 @@ NB_MODULE(_core, m) {
                  });
                  return nb::make_tuple(pushed.rows, pushed.clipped);
              });
+    embeddings.def_prop_ro("record_floats", [](Embeddings &self) { return self.table.record_floats(); })
+        .def("read_records",
+             [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
+                std::optional<Bytes> data, uint64_t now, const MutableMatrix &records, const MutableBytes &meta) {
+                 const KeyBatch keys(integers, offsets, data);
+                 self.check(keys);
+                 require(records.shape(0) == keys.size() && records.shape(1) == self.table.record_floats(),
+                         "expected records (n, record_floats)");
+                 RowMeta *to = meta_of(meta, keys.size());
+                 keys.run([&](const auto &k) {
+                     self.table.read_records(k, keys.size(), now, records.data(), to);
+                 });
+             })
+        .def("restore",
+             [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
+                std::optional<Bytes> data, const Matrix &records, const Bytes &meta, uint64_t now) {
+                 const KeyBatch keys(integers, offsets, data);
+                 self.check(keys);
+                 const uint32_t width = static_cast<uint32_t>(records.shape(1));
+                 require(records.shape(0) == keys.size() &&
+                             (width == self.table.vector().dim || width == self.table.record_floats()),
+                         "expected records (n, dim) or (n, record_floats)");
+                 const Restored restored{meta_of(meta, keys.size()), now};
+                 keys.run([&](const auto &k) {
+                     self.table.restore(k, keys.size(), records.data(), width, restored);
+                 });
+             });
     bind_common(embeddings);
 
     nb::class_<Features> features(m, "FeatureTable");
@@ -365,19 +413,13 @@ NB_MODULE(_core, m) {
         .def("assign",
              [](Features &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
                 std::optional<Bytes> data, const nb::list &arrays, int64_t step, uint16_t producer, uint64_t now) {
+                 assign(self, KeyBatch(integers, offsets, data), arrays, Stamp{step, producer, now});
+             })
+        .def("restore",
+             [](Features &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
+                std::optional<Bytes> data, const nb::list &arrays, const Bytes &meta, uint64_t now) {
                  const KeyBatch keys(integers, offsets, data);
-                 self.check(keys);
-                 const std::vector<Column> &columns = self.table.columns();
-                 require(arrays.size() == columns.size(), "expected every column");
-                 std::vector<HeldColumn> held;
-                 std::vector<ColumnInput> inputs;
-                 for (size_t c = 0; c < columns.size(); ++c) {
-                     held.emplace_back(columns[c], nb::cast<nb::tuple>(arrays[c]), keys.size());
-                     inputs.push_back(held.back().input);
-                 }
-                 keys.run([&](const auto &k) {
-                     self.table.assign(k, keys.size(), inputs, Stamp{step, producer, now});
-                 });
+                 assign(self, keys, arrays, Restored{meta_of(meta, keys.size()), now});
              })
         .def(
             "lookup",

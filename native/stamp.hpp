@@ -1,6 +1,7 @@
 // What a write puts on a row, and what a reader is told about it.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "layout.hpp"
@@ -24,6 +25,22 @@ struct Stamp {
         row->producer = producer;
         row->set_written_at(now);
         ++row->version;
+    }
+    void put_on(RowHeader *row, uint32_t) const { put_on(row); }
+};
+
+// What rows that were moved here were: for each position of a batch, what is told about a row.
+struct Restored {
+    const RowMeta *meta;
+    uint64_t now;  // ticks of the bank's clock; ages count back from here
+
+    void put_on(RowHeader *row, uint32_t i) const {
+        const double age = std::round(meta[i].age / kSecondsPerTick);
+        row->step = meta[i].step;
+        row->producer = static_cast<uint16_t>(meta[i].producer);
+        row->set_written_at(age < static_cast<double>(now) ? now - static_cast<uint64_t>(age) : 0);
+        row->version = meta[i].version;
+        row->count.store(meta[i].count, std::memory_order_relaxed);
     }
 };
 

@@ -11,10 +11,12 @@ from carls.client import (
     EmbeddingTable,
     FeatureRows,
     FeatureTable,
+    Migration,
     Model,
     Ragged,
     Rows,
     connect,
+    migrate,
 )
 from carls.errors import (
     BankError,
@@ -87,6 +89,7 @@ __all__ = [
     "InvalidValueError",
     "Keys",
     "LimitReachedError",
+    "Migration",
     "Model",
     "Momentum",
     "Normal",
@@ -107,4 +110,5 @@ __all__ = [
     "Zeros",
     "__version__",
     "connect",
+    "migrate",
 ]

@@ -93,6 +93,28 @@ class EmbeddingTable(_Table):
         now: int,
         /,
     ) -> tuple[int, int]: ...
+    @property
+    def record_floats(self) -> int: ...
+    def read_records(
+        self,
+        integers: Int64s | None,
+        offsets: Int32s | None,
+        data: Bytes | None,
+        now: int,
+        records: Floats,
+        meta: Bytes,
+        /,
+    ) -> None: ...
+    def restore(
+        self,
+        integers: Int64s | None,
+        offsets: Int32s | None,
+        data: Bytes | None,
+        records: Floats,
+        meta: Bytes,
+        now: int,
+        /,
+    ) -> None: ...
 
 class FeatureTable(_Table):
     def __init__(self, integers: bool, columns: list[tuple[str, int]]) -> None: ...
@@ -104,6 +126,16 @@ class FeatureTable(_Table):
         arrays: list[tuple[Bytes, Int32s | None, Int32s | None]],
         step: int,
         producer: int,
+        now: int,
+        /,
+    ) -> None: ...
+    def restore(
+        self,
+        integers: Int64s | None,
+        offsets: Int32s | None,
+        data: Bytes | None,
+        arrays: list[tuple[Bytes, Int32s | None, Int32s | None]],
+        meta: Bytes,
         now: int,
         /,
     ) -> None: ...

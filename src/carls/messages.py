@@ -249,6 +249,31 @@ class ScanPage(NamedTuple):
     cursor: int
 
 
+class Export(NamedTuple):
+    """Walk an embedding table with its optimizer's state, as `Scan`. Reply: `ScanPage`, whose rows
+    have `values` (n, dim + floats of state): each row's value and the state behind it."""
+
+    table: str
+    cursor: int
+    limit: int
+    known_producers: int
+
+
+class Import(NamedTuple):
+    """Set rows to what they were elsewhere: `records` (n, dim) float32, values alone, or
+    (n, dim + floats of state) as of `Export`. `meta` (n,) ROW_META tells their version, count,
+    step, age, and producer as an index into `producers`; its truths mean nothing. `producer` is
+    who moves them. Duplicate keys are set in order. Reply: `Done`."""
+
+    table: str
+    keys: Keys
+    records: Floats
+    meta: Meta
+    producers: tuple[str, ...]
+    producer: str
+    write: WriteId
+
+
 # --- rows of feature tables -----------------------------------------------------------------
 
 
@@ -297,6 +322,19 @@ class FeaturePage(NamedTuple):
     keys: Keys | None
     rows: FeatureBatch
     cursor: int
+
+
+class FeatureImport(NamedTuple):
+    """Set rows of a feature table to what they were elsewhere, as `Import`; `columns` as of
+    `FeatureAssign`. Reply: `Done`."""
+
+    table: str
+    keys: Keys
+    columns: pa.RecordBatch
+    meta: Meta
+    producers: tuple[str, ...]
+    producer: str
+    write: WriteId
 
 
 # --- how new the rows are --------------------------------------------------------------------
@@ -436,9 +474,12 @@ Request: TypeAlias = (
     | PushGradients
     | Erase
     | Scan
+    | Export
+    | Import
     | FeatureLookup
     | FeatureAssign
     | FeatureScan
+    | FeatureImport
     | Announce
     | LatestKnowledge
     | PublishModel

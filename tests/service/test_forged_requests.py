@@ -89,6 +89,7 @@ def forge_client(serve: Any, connect: Any) -> Any:
             ScriptedEngine(
                 FeatureLookup=features,
                 Scan=page,
+                Export=page,
                 FeatureScan=feature_page,
                 FetchModel=lambda _: m.ModelPart(b"x"),
             )

@@ -76,6 +76,14 @@ def sized(build: Any, **parts: Any) -> st.SearchStrategy[Any]:
 
 
 row_write = {"table": TEXT, "keys": keys_of, "step": INT64, "producer": TEXT, "write": WRITE}
+moved = {
+    "table": TEXT,
+    "keys": keys_of,
+    "meta": meta_of,
+    "producers": PRODUCERS,
+    "producer": TEXT,
+    "write": WRITE,
+}
 walk = {"table": TEXT, "cursor": INT64, "limit": INT64, "known_producers": INT64}
 REQUESTS = {
     m.Lookup: sized(
@@ -92,11 +100,14 @@ REQUESTS = {
     m.PushGradients: sized(m.PushGradients, gradients=floats_of, **row_write),
     m.Erase: sized(m.Erase, table=TEXT, keys=keys_of, write=WRITE),
     m.Scan: st.builds(m.Scan, **walk),
+    m.Export: st.builds(m.Export, **walk),
+    m.Import: sized(m.Import, records=floats_of, **moved),
     m.FeatureLookup: sized(
         m.FeatureLookup, table=TEXT, keys=keys_of, bound=BOUND, known_producers=INT64, reader=TEXT
     ),
     m.FeatureAssign: sized(m.FeatureAssign, columns=columns_of, **row_write),
     m.FeatureScan: st.builds(m.FeatureScan, **walk),
+    m.FeatureImport: sized(m.FeatureImport, columns=columns_of, **moved),
     m.PublishModel: st.builds(
         m.PublishModel,
         model=TEXT,
@@ -132,9 +143,12 @@ REPLIES = {
     m.PushGradients: DONE,
     m.Erase: st.lists(st.booleans(), max_size=20).map(lambda bits: m.Erased(np.array(bits, bool))),
     m.Scan: pages(m.ScanPage, m.RowBatch, row_batch),
+    m.Export: pages(m.ScanPage, m.RowBatch, row_batch),
+    m.Import: DONE,
     m.FeatureLookup: sized(m.FeatureBatch, **feature_batch),
     m.FeatureAssign: DONE,
     m.FeatureScan: pages(m.FeaturePage, m.FeatureBatch, feature_batch),
+    m.FeatureImport: DONE,
     m.PublishModel: DONE,
     m.FetchModel: st.builds(m.ModelPart, st.binary(max_size=100)),
 }

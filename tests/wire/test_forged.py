@@ -24,6 +24,7 @@ BOUND = m.AgeBound(None, None, None)
 TEXTS = pa.RecordBatch.from_pydict({"label": [1, 2], "near": [["a"], ["b", "c"]]})
 NAMED = Keys.of(["key", "other"])
 NUMBERED = Keys.of([5, 6])
+META = np.zeros(2, m.ROW_META)
 ONES = np.ones((2, 3), np.float32)
 REQUESTS = [
     m.Lookup("t", NAMED, True, BOUND, 0, "me"),
@@ -32,9 +33,12 @@ REQUESTS = [
     m.PushGradients("t", NUMBERED, ONES, 1, "me", WRITE),
     m.Erase("t", NAMED, WRITE),
     m.Scan("t", 0, 5, 0),
+    m.Export("t", 0, 5, 0),
+    m.Import("t", NAMED, ONES, META, ("", "you"), "me", WRITE),
     m.FeatureLookup("t", NAMED, BOUND, 0, "me"),
     m.FeatureAssign("t", NAMED, TEXTS, 1, "me", WRITE),
     m.FeatureScan("t", 0, 5, 0),
+    m.FeatureImport("t", NAMED, TEXTS, META, ("you",), "me", WRITE),
     m.PublishModel("t", 1, 1, 0, 1, "d", b"abc", "me", WRITE),
     m.FetchModel("t", 1, 0),
 ]
@@ -48,7 +52,7 @@ def touch(message: Any) -> None:
         if isinstance(field, Keys):
             field.tolist()
         elif isinstance(field, np.ndarray):
-            field.sum()
+            field.tobytes()
         elif isinstance(field, pa.RecordBatch):
             field.to_pylist()
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from carls import _core
 from carls.errors import InvalidRequestError, InvalidValueError
-from carls.messages import AgeBound, Vectors
+from carls.messages import AgeBound, Floats, Meta, Vectors
+from carls.specs import EmbeddingSpec
 from carls.specs.tables import MAX_TRAINED
-from carls.vectors import LARGEST
+from carls.vectors import LARGEST, as_dtype
 
 #: Longest wait of one request, in seconds.
 MAX_WAIT_S = 86_400.0
@@ -86,6 +87,59 @@ def check_step(step: int) -> int:
     if isinstance(step, bool) or not isinstance(step, int | np.integer) or not -1 <= step <= _LAST_STEP:
         raise InvalidRequestError(f"step={step!r}: expected an integer >= 0, or -1 for not said")
     return int(step)
+
+
+def check_meta(table: str, meta: Meta, rows: int) -> Meta:
+    """`meta` if it tells of `rows` rows what can be: steps of at least -1 and ages of finite seconds >= 0.
+
+    Raises:
+        InvalidValueError: naming the first that cannot be.
+    """
+    if len(meta) != rows:
+        raise InvalidValueError(
+            f"metadata of {len(meta)} rows for {rows} keys of table {table!r}", table=table
+        )
+    for field, holds, expected in (
+        ("step", meta["step"] >= -1, "a step >= 0, or -1 for not said"),
+        ("age", (meta["age"] >= 0) & np.isfinite(meta["age"]), "finite seconds >= 0"),
+    ):
+        if not holds.all():
+            row = int(np.flatnonzero(~holds)[0])
+            raise InvalidValueError(
+                f"{field} {meta[field][row]} of row {row} for table {table!r}: expected {expected}; "
+                "nothing was changed",
+                table=table,
+            )
+    return meta
+
+
+def check_records(table: str, spec: EmbeddingSpec, records: npt.NDArray[Any], rows: int) -> Floats:
+    """`records` as float32 in C order, if they are `rows` values, (rows, dim), or values with the
+    optimizer's state behind them, and can be a table's: values as `check_values` has them, state finite,
+    and its sums of squares and counts not negative.
+
+    Raises:
+        InvalidValueError: naming the shape, the dtype or the first element that cannot be.
+    """
+    dim, slots = spec.dim, () if spec.optimizer is None else spec.optimizer.slots
+    width = dim + sum(slot.size(dim) for slot in slots)
+    if records.ndim != 2 or records.shape[1] != width:
+        return cast("Floats", as_dtype(check_values(table, records, rows, dim, spec.largest), "float32"))
+    floats: Floats = as_dtype(check_shape("values", table, records, rows, width), "float32")
+    check_values(table, floats[:, :dim], rows, dim, spec.largest)
+    start = dim
+    for slot in slots:
+        part = np.ascontiguousarray(floats[:, start : start + slot.size(dim)])
+        start += slot.size(dim)
+        check_size(f"state {slot.name!r}", table, part, LARGEST["float32"])
+        if not slot.signed and rows and part.min() < 0:
+            row, column = np.argwhere(part < 0)[0]
+            raise InvalidValueError(
+                f"state {slot.name!r} for table {table!r} holds {part[row, column]} at row {row}, element "
+                f"{column}: expected 0 or more; nothing was changed",
+                table=table,
+            )
+    return floats
 
 
 def least_step(bound: AgeBound) -> int:

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from carls import _core
-from carls.bank.checks import check_gradients, check_step, check_values, least_step
+from carls.bank.checks import check_gradients, check_meta, check_records, check_step, check_values, least_step
 from carls.bank.tables import NO_ROOM, Table, empty_meta
 from carls.bank.tally import Written
 from carls.errors import InvalidRequestError
 from carls.keys import Keys
-from carls.messages import ROW_META, AgeBound, LearningRate, Meta, Vectors
+from carls.messages import ROW_META, AgeBound, Floats, LearningRate, Meta, Vectors
 from carls.specs import Constant, EmbeddingSpec, Initializer, Normal, Optimizer, TableSpec, Uniform
 from carls.vectors import as_dtype
 
@@ -128,6 +128,34 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         rows = self.rows(keys)
         try:
             rows.assign(keys.integers, keys.offsets, keys.data, values, step, producer, now)
+        except NO_ROOM as error:
+            raise self.full(error) from None
+        return Written(len(keys))
+
+    @property
+    def record_floats(self) -> int:
+        """Floats of a record: a row's value and the optimizer's state behind it."""
+        optimizer = self.spec.optimizer
+        return self.spec.dim + (0 if optimizer is None else optimizer.state_floats(self.spec.dim))
+
+    def records(self, keys: Keys, now: int) -> tuple[Floats, Meta]:
+        """Records (n, record_floats) and meta (n,) of the rows. Those of keys without a row mean nothing."""
+        rows = self.rows(keys)
+        try:
+            records = np.empty((len(keys), self.record_floats), np.float32)
+            raw, meta = empty_meta(len(keys))
+            rows.read_records(keys.integers, keys.offsets, keys.data, now, records, raw)
+        except NO_ROOM as error:
+            raise self.full(error) from None
+        return records, meta
+
+    def restore(self, keys: Keys, records: Floats, meta: Meta, now: int) -> Written:
+        """Set rows to values (n, dim) or records (n, record_floats), and to what `meta` tells."""
+        records = check_records(self.name, self.spec, records, len(keys))
+        raw = np.ascontiguousarray(check_meta(self.name, meta, len(keys))).view(np.uint8)
+        rows = self.rows(keys)
+        try:
+            rows.restore(keys.integers, keys.offsets, keys.data, records, raw, now)
         except NO_ROOM as error:
             raise self.full(error) from None
         return Written(len(keys))

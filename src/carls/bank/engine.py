@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from carls.bank import walks
 from carls.bank.checks import check_producer
 from carls.bank.clock import Clock
 from carls.bank.embeddings import EmbeddingTable
@@ -18,7 +19,6 @@ from carls.bank.producers import Producers
 from carls.bank.tally import Written
 from carls.errors import CarlsError, ClosedError, ProtocolError, SpecMismatchError, UnknownTableError
 from carls.messages import (
-    AgeBound,
     Announce,
     Assign,
     BankInfo,
@@ -29,14 +29,17 @@ from carls.messages import (
     DropTable,
     Erase,
     Erased,
+    Export,
     FeatureAssign,
     FeatureBatch,
+    FeatureImport,
     FeatureLookup,
     FeaturePage,
     FeatureScan,
     FetchModel,
     FetchStatistics,
     FetchStatus,
+    Import,
     KnowledgeInfo,
     LatestKnowledge,
     LatestModel,
@@ -63,7 +66,6 @@ from carls.version import VERSION
 
 T = TypeVar("T", EmbeddingTable, FeatureTable)
 AnyTable = EmbeddingTable | FeatureTable
-_ANY_AGE = AgeBound()
 
 
 class Engine:
@@ -91,9 +93,12 @@ class Engine:
             Assign: self._assign,
             Erase: self._erase,
             Scan: self._scan,
+            Export: self._export,
+            Import: self._import,
             FeatureLookup: self._feature_lookup,
             FeatureAssign: self._feature_assign,
             FeatureScan: self._feature_scan,
+            FeatureImport: self._feature_import,
             OpenTable: self._open_table,
             SetLearningRate: self._set_learning_rate,
             ListTables: self._list_tables,
@@ -242,6 +247,19 @@ class Engine:
 
         return self._once(request, table, apply)
 
+    def _restore(
+        self, request: Import | FeatureImport, table: AnyTable, restore: Callable[..., Written]
+    ) -> Reply:
+        """Set rows to what they were elsewhere, once: `restore(meta, now)` says what it did."""
+
+        def apply() -> Done:
+            producer, now, meta = check_producer(request.producer), self._clock.ticks(), request.meta.copy()
+            meta["producer"] = self._producers.renumber(meta["producer"], request.producers)
+            table.tally.wrote(producer, -1, now, restore(meta, now))
+            return Done()
+
+        return self._once(request, table, apply)
+
     def _erase(self, request: Erase) -> Reply:
         table = self._any_table(request.table)
 
@@ -288,15 +306,15 @@ class Engine:
 
     def _scan(self, request: Scan) -> ScanPage:
         table = self._table(request.table, EmbeddingTable)
-        keys, cursor = table.page(request.cursor, request.limit)
-        values, meta = (
-            table.none() if keys is None else table.lookup(keys, False, _ANY_AGE, self._clock.ticks())
-        )
-        # A row may have gone between its key's reading and its own.
-        if keys is not None and not meta["found"].all():
-            kept = meta["found"].nonzero()[0]
-            keys, values, meta = (keys.take(kept) if len(kept) else None), values[kept], meta[kept]
-        return ScanPage(keys, RowBatch(values, meta, self._producers.names(request.known_producers)), cursor)
+        return walks.scan(table, request, self._clock.ticks(), self._producers)
+
+    def _export(self, request: Export) -> ScanPage:
+        table = self._table(request.table, EmbeddingTable)
+        return walks.export(table, request, self._clock.ticks(), self._producers)
+
+    def _import(self, request: Import) -> Reply:
+        table = self._table(request.table, EmbeddingTable)
+        return self._restore(request, table, partial(table.restore, request.keys, request.records))
 
     # --- feature tables ---
 
@@ -311,14 +329,11 @@ class Engine:
 
     def _feature_scan(self, request: FeatureScan) -> FeaturePage:
         table = self._table(request.table, FeatureTable)
-        keys, cursor = table.page(request.cursor, request.limit)
-        columns, meta = table.none() if keys is None else table.lookup(keys, _ANY_AGE, self._clock.ticks())
-        if keys is not None and not meta["found"].all():
-            kept = meta["found"].nonzero()[0]
-            keys, columns, meta = (keys.take(kept) if len(kept) else None), columns.take(kept), meta[kept]
-        return FeaturePage(
-            keys, FeatureBatch(columns, meta, self._producers.names(request.known_producers)), cursor
-        )
+        return walks.feature_scan(table, request, self._clock.ticks(), self._producers)
+
+    def _feature_import(self, request: FeatureImport) -> Reply:
+        table = self._table(request.table, FeatureTable)
+        return self._restore(request, table, partial(table.restore, request.keys, request.columns))
 
     # --- how new the rows are ---
 

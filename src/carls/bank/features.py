@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pyarrow as pa
 
 from carls import _core
-from carls.bank.checks import check_step, least_step
+from carls.bank.checks import check_meta, check_step, least_step
 from carls.bank.columns import (
     arrow_schema,
     check_batch,
@@ -72,6 +73,17 @@ class FeatureTable(Table[FeatureSpec, _core.FeatureTable]):
         arrays = to_core(self.spec, columns)
         try:
             rows.assign(keys.integers, keys.offsets, keys.data, arrays, step, producer, now)
+        except NO_ROOM as error:
+            raise self.full(error) from None
+        return Written(len(keys))
+
+    def restore(self, keys: Keys, columns: pa.RecordBatch, meta: Meta, now: int) -> Written:
+        """Set rows to `columns`, one row a key, and to what `meta` tells."""
+        arrays = to_core(self.spec, check_batch(self.name, self.spec, columns, len(keys)))
+        raw = np.ascontiguousarray(check_meta(self.name, meta, len(keys))).view(np.uint8)
+        rows = self.rows(keys)
+        try:
+            rows.restore(keys.integers, keys.offsets, keys.data, arrays, raw, now)
         except NO_ROOM as error:
             raise self.full(error) from None
         return Written(len(keys))

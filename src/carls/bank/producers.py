@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from carls.bank.checks import check_producer
+from carls.errors import InvalidRequestError
 
 #: Rows keep a producer in 16 bits.
 MAX_PRODUCERS = 65_535
@@ -37,6 +42,16 @@ class Producers:
                 self._names.append(name)
                 self._numbers[name] = len(self._names) - 1
             return self._numbers[name]
+
+    def renumber(self, numbers: npt.NDArray[np.uint32], names: Sequence[str]) -> npt.NDArray[np.uint32]:
+        """The numbers here of those producers that have `numbers` (n,) in a list `names` elsewhere."""
+        used, inverse = np.unique(numbers, return_inverse=True)
+        if len(used) and used[-1] >= len(names):
+            raise InvalidRequestError(
+                f"producer {used[-1]} of {len(names)} names: expected an index into the names"
+            )
+        here = [self.number(names[number]) for number in used]
+        return np.array(here, np.uint32)[inverse]
 
     def names(self, known: int) -> tuple[str, ...]:
         """The names from number `known` on."""

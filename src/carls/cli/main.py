@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from carls.cli.bench import app as bench
 from carls.cli.demo import app as demo
+from carls.cli.files import export, import_
 from carls.cli.serve import serve
 from carls.cli.status import status
 from carls.errors import CarlsError
@@ -24,6 +25,8 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(status)
+app.command()(export)
+app.command("import")(import_)
 app.add_typer(demo, name="demo")
 app.add_typer(bench, name="bench")
 

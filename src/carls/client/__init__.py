@@ -4,6 +4,7 @@ from carls.client.bank import Bank, connect
 from carls.client.drift import DriftLimit
 from carls.client.embeddings import EmbeddingTable
 from carls.client.features import FeatureTable
+from carls.client.migration import Migration, migrate
 from carls.client.models import Models
 from carls.client.results import FeatureRows, Model, Ragged, Rows
 
@@ -13,9 +14,11 @@ __all__ = [
     "EmbeddingTable",
     "FeatureRows",
     "FeatureTable",
+    "Migration",
     "Model",
     "Models",
     "Ragged",
     "Rows",
     "connect",
+    "migrate",
 ]

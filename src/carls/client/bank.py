@@ -40,7 +40,16 @@ from carls.messages import (
     Request,
     TableInfo,
 )
-from carls.specs import EmbeddingSpec, FeatureSpec, Initializer, Normal, Optimizer, check_name
+from carls.specs import (
+    EmbeddingSpec,
+    FeatureSpec,
+    Initializer,
+    Normal,
+    Optimizer,
+    TableSpec,
+    check_name,
+    spec_from_json,
+)
 
 H = TypeVar("H", bound=TableHandle[Any])
 
@@ -139,6 +148,25 @@ class Bank:
             )
         spec = FeatureSpec(columns=tuple(columns.items()), keys=keys)
         return self._remember(FeatureTable(self, check_name("table", name), spec))
+
+    def open(self, name: str, spec: TableSpec | None = None) -> EmbeddingTable | FeatureTable:
+        """Open the table `name` by a spec, whatever its kind, or create it.
+
+        Args:
+            name: as for `embeddings`.
+            spec: such as another table has; None: that of the table that is there.
+
+        Raises:
+            UnknownTableError: there is no such table, and no spec.
+            SpecMismatchError: as for `embeddings`.
+        """
+        self._check()
+        wanted = spec_from_json(self.describe(name).spec) if spec is None else spec
+        if isinstance(wanted, EmbeddingSpec):
+            return self._remember(EmbeddingTable(self, check_name("table", name), wanted))
+        if isinstance(wanted, FeatureSpec):
+            return self._remember(FeatureTable(self, check_name("table", name), wanted))
+        raise InvalidSpecError(f"spec={spec!r:.80}: expected an EmbeddingSpec or a FeatureSpec")
 
     def tables(self) -> list[TableInfo]:
         """All tables, by name."""

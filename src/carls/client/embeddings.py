@@ -15,9 +15,11 @@ import numpy as np
 from carls.bank.checks import check_gradients, check_shape, check_size, check_step, check_values
 from carls.bank.tables import MAX_PAGE_ROWS
 from carls.client.arguments import age_bound, integer, truth
-from carls.client.handle import TableHandle
+from carls.client.portable import PortableTable
 from carls.client.results import Rows
 from carls.client.split import split
+from carls.client.tabular import Held, Moved
+from carls.client.vector_columns import VectorColumns
 from carls.errors import (
     BankRestartedError,
     ClosedError,
@@ -30,6 +32,8 @@ from carls.messages import (
     ROW_META,
     AgeBound,
     Assign,
+    Export,
+    Import,
     Lookup,
     PushGradients,
     Reply,
@@ -54,7 +58,7 @@ class _Prefetched(NamedTuple):
     rows: Future[Rows]
 
 
-class EmbeddingTable(TableHandle[EmbeddingSpec]):
+class EmbeddingTable(PortableTable[EmbeddingSpec]):
     """A table of vectors with an optimizer inside the bank.
 
     Attributes:
@@ -228,12 +232,7 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
         Rows present during the whole walk come exactly once. Scanning counts as no look-up. Values
         come as they are in the table, whatever `wire_dtype` is.
         """
-        limit = min(integer("batch", batch, 1), max(1, (8 << 20) // self._row_nbytes), MAX_PAGE_ROWS)
-        cursor = 0
-        while cursor >= 0:
-            keys, rows, cursor = self._read(timeout_s, partial(self._scan, cursor, limit))
-            if keys is not None:
-                yield keys, rows
+        return self._walk(integer("batch", batch, 1), False, timeout_s)
 
     def __reduce__(self) -> tuple[Any, ...]:
         reopen, arguments = super().__reduce__()
@@ -274,12 +273,40 @@ class EmbeddingTable(TableHandle[EmbeddingSpec]):
             table=self.name,
         )
 
-    def _scan(self, cursor: int, limit: int, timeout_s: float) -> tuple[Keys | None, Rows, int]:
+    def _walk(self, batch: int, state: bool, timeout_s: float | None) -> Iterator[tuple[Keys, Rows]]:
+        """All rows; with `state`, the optimizer's behind their values."""
+        request = Export if state else Scan
+        optimizer = self.spec.optimizer if state else None
+        row_nbytes = self._row_nbytes + (4 * optimizer.state_floats(self.dim) if optimizer else 0)
+        limit = min(batch, max(1, (8 << 20) // row_nbytes), MAX_PAGE_ROWS)
+        cursor = 0
+        while cursor >= 0:
+            keys, rows, cursor = self._read(timeout_s, partial(self._page, request, cursor, limit))
+            if keys is not None:
+                yield keys, rows
+
+    def _page(
+        self, request: type[Scan | Export], cursor: int, limit: int, timeout_s: float
+    ) -> tuple[Keys | None, Rows, int]:
         producers = self.bank._producers
         known = producers.known
-        page = cast("ScanPage", self._send(Scan(self.name, cursor, limit, known), timeout_s))
+        page = cast("ScanPage", self._send(request(self.name, cursor, limit, known), timeout_s))
         batch = page.rows
         return page.keys, Rows(batch.meta, producers.learn(known, batch.producers), batch.values), page.cursor
+
+    def _held(self, spec: EmbeddingSpec, state: bool) -> Held:
+        return VectorColumns(self.name, spec, state)
+
+    def _moves(self, moved: Moved, step: int) -> Any:
+        keys, records, meta, producers = moved
+        parts = split(keys, 4 * records.shape[1] + ROW_META.itemsize)
+        if meta is None:
+            return [self._builder(Assign, keys[part], records[part], check_step(step)) for part in parts]
+        who = self.bank.producer
+        return [
+            partial(Import, self.name, keys[part], records[part], meta[part], producers, who)
+            for part in parts
+        ]
 
     def _writes(
         self, request: type[Assign | PushGradients], what: str, keys: Any, matrix: Any, step: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, cast
@@ -11,19 +11,22 @@ import numpy as np
 import pyarrow as pa
 
 from carls.bank.checks import check_step
-from carls.bank.columns import arrow_schema, check_batch, fixed_nbytes, row_nbytes
+from carls.bank.columns import check_batch, fixed_nbytes, row_nbytes
 from carls.bank.tables import MAX_PAGE_ROWS
 from carls.client.arguments import age_bound, integer
-from carls.client.handle import TableHandle
-from carls.client.results import FeatureRows, Ragged
+from carls.client.feature_columns import FeatureColumns, as_batch
+from carls.client.portable import PortableTable
+from carls.client.results import FeatureRows
 from carls.client.split import split, split_uneven
-from carls.errors import InvalidValueError, RequestTooLargeError
+from carls.client.tabular import Held, Moved
+from carls.errors import InvalidRequestError, RequestTooLargeError
 from carls.keys import Keys
 from carls.messages import (
     ROW_META,
     AgeBound,
     FeatureAssign,
     FeatureBatch,
+    FeatureImport,
     FeatureLookup,
     FeaturePage,
     FeatureScan,
@@ -34,7 +37,7 @@ from carls.specs import FeatureSpec
 from carls.wire.limits import MAX_REQUEST_BYTES
 
 
-class FeatureTable(TableHandle[FeatureSpec]):
+class FeatureTable(PortableTable[FeatureSpec]):
     """A table of typed columns: labels, weights, neighbour lists."""
 
     def lookup(
@@ -156,13 +159,40 @@ class FeatureTable(TableHandle[FeatureSpec]):
             page.cursor,
         )
 
+    def _held(self, spec: FeatureSpec, state: bool) -> Held:
+        if state:
+            raise InvalidRequestError(
+                f"state=True: feature table {self.name!r} has no optimizer; ask for metadata=True",
+                table=self.name,
+            )
+        return FeatureColumns(self.name, spec)
+
+    def _walk(
+        self,
+        batch: int,
+        state: bool,  # noqa: ARG002 - there is none
+        timeout_s: float | None,
+    ) -> Iterator[tuple[Keys, FeatureRows]]:
+        return self._pages(min(batch, MAX_PAGE_ROWS), timeout_s)
+
+    def _moves(self, moved: Moved, step: int) -> Any:
+        keys, columns, meta, producers = moved
+        parts = split_uneven(keys, row_nbytes(self.spec, columns) + ROW_META.itemsize)
+        if meta is None:
+            return [self._builder(keys[part], _rows(columns, part), check_step(step)) for part in parts]
+        who = self.bank.producer
+        return [
+            partial(FeatureImport, self.name, keys[part], _rows(columns, part), meta[part], producers, who)
+            for part in parts
+        ]
+
     def _writes(self, keys: Any, columns: Mapping[str, Any], step: int) -> Any:
         batch, step = Keys.of(keys), check_step(step)
-        table = check_batch(self.name, self.spec, self._batch(columns), len(batch))
+        table = check_batch(self.name, self.spec, as_batch(self.name, self.spec, columns), len(batch))
         if batch.nbytes + table.nbytes <= MAX_REQUEST_BYTES:
             return [self._builder(batch, table, step)]
         return [
-            self._builder(batch[part], table.slice(part.start, part.stop - part.start), step)
+            self._builder(batch[part], _rows(table, part), step)
             for part in split_uneven(batch, row_nbytes(self.spec, table))
         ]
 
@@ -172,75 +202,6 @@ class FeatureTable(TableHandle[FeatureSpec]):
 
         return build
 
-    def _batch(self, columns: Mapping[str, Any]) -> pa.RecordBatch:
-        schema = arrow_schema(self.spec)
-        if not isinstance(columns, Mapping) or set(columns) != set(schema.names):
-            given = list(columns) if isinstance(columns, Mapping) else columns
-            raise InvalidValueError(
-                f"columns {given!r:.200} for table {self.name!r}: expected a mapping with all of "
-                f"{sorted(schema.names)}",
-                table=self.name,
-            )
-        arrays = []
-        for field in schema:
-            try:
-                arrays.append(_column(columns[field.name], field.type))
-            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-                raise InvalidValueError(
-                    f"column {field.name!r} for table {self.name!r}: expected {field.type} ({error})",
-                    table=self.name,
-                ) from None
-        lengths = {name: len(array) for name, array in zip(schema.names, arrays, strict=True)}
-        if len(set(lengths.values())) != 1:
-            raise InvalidValueError(
-                f"columns of lengths {lengths} for table {self.name!r}: expected one length", table=self.name
-            )
-        return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-
-def _column(values: Any, wanted: pa.DataType) -> pa.Array:
-    if not isinstance(values, Ragged):
-        return _converted(values, wanted)
-    if not pa.types.is_list(wanted):
-        raise TypeError("got lists")
-    items = _converted(values.values, wanted.value_type)
-    offsets = np.asarray(values.offsets)
-    if offsets.ndim != 1 or len(offsets) == 0 or offsets.dtype.kind not in "iu":
-        raise TypeError(
-            f"got offsets of shape {offsets.shape} and dtype {offsets.dtype}, not (n + 1,) integers"
-        )
-    bounds = offsets.astype(np.int64)
-    if bounds[0] < 0 or (np.diff(bounds) < 0).any() or bounds[-1] > len(items):
-        raise ValueError(f"got offsets that do not ascend within the {len(items)} values")
-    return pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), items, type=wanted)
-
-
-def _converted(values: Any, wanted: pa.DataType) -> pa.Array:
-    if isinstance(values, str | bytes | Mapping | Set):
-        raise TypeError(f"got a {type(values).__name__}, not a value for each row")
-    if isinstance(values, Keys):
-        values = values.to_arrow()
-    # Not pa.array(values, type=...): that would cut 1.5 down to 1 without a word.
-    array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
-    if not _converts(array.type, wanted):
-        raise TypeError(f"got {array.type}")
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    return array.cast(wanted)
-
-
-def _converts(given: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether a cast keeps what the values are; whether it keeps each value, Arrow checks."""
-    types = pa.types
-    if types.is_null(given):
-        return True
-    if types.is_dictionary(given):
-        return _converts(given.value_type, wanted)
-    if types.is_list(wanted):
-        listed = types.is_list(given) or types.is_large_list(given) or types.is_fixed_size_list(given)
-        return listed and _converts(given.value_type, wanted.value_type)
-    if types.is_boolean(wanted):
-        return bool(types.is_boolean(given))
-    if types.is_string(wanted):
-        return bool(types.is_string(given) or types.is_large_string(given))
-    return bool(types.is_integer(given) or types.is_floating(given))
+def _rows(columns: pa.RecordBatch, part: slice) -> pa.RecordBatch:
+    return columns.slice(part.start, part.stop - part.start)

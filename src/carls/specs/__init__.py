@@ -1,7 +1,7 @@
 """Frozen value objects that describe tables and their policies; JSON in and out."""
 
 from carls.specs.initializers import Constant, Initializer, Normal, Uniform, Zeros
-from carls.specs.optimizers import FTRL, SGD, Adagrad, Adam, Momentum, Optimizer, RowwiseAdagrad
+from carls.specs.optimizers import FTRL, SGD, Adagrad, Adam, Momentum, Optimizer, RowwiseAdagrad, Slot
 from carls.specs.tables import (
     EmbeddingSpec,
     FeatureSpec,
@@ -23,6 +23,7 @@ __all__ = [
     "Normal",
     "Optimizer",
     "RowwiseAdagrad",
+    "Slot",
     "TableSpec",
     "Uniform",
     "Zeros",

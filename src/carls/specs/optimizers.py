@@ -7,11 +7,29 @@ lies beside its value. In the formulas g is the row's gradient after `max_norm` 
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from carls.specs.policies import SMALLEST_FLOAT32, Policy, resolve
 
 O = TypeVar("O", bound="Optimizer")  # noqa: E741
+
+
+class Slot(NamedTuple):
+    """A part of the state that an optimizer keeps beside each row's value.
+
+    Attributes:
+        name: of the part, as in the optimizer's formulas.
+        per_element: whether it has a number for each element of the row, or one for the row.
+        signed: whether its numbers may be negative.
+    """
+
+    name: str
+    per_element: bool = True
+    signed: bool = False
+
+    def size(self, dim: int) -> int:
+        """How many float32 numbers it is in a row of `dim` elements."""
+        return dim if self.per_element else 1
 
 
 @dataclass(frozen=True)
@@ -25,6 +43,9 @@ class Optimizer(Policy):
         max_norm: gradients of a row whose L2 norm (over its `dim` elements, gradients of equal
             keys summed) is larger are scaled down to it. None: never.
     """
+
+    #: The state of a row, in the order in which it is kept.
+    slots: ClassVar[tuple[Slot, ...]] = ()
 
     lr: float = 0.1
     _: KW_ONLY
@@ -46,6 +67,10 @@ class Optimizer(Policy):
     def with_lr(self: O, lr: float) -> O:
         """The same optimizer with another learning rate."""
         return replace(self, lr=lr)
+
+    def state_floats(self, dim: int) -> int:
+        """How many float32 numbers of state a row of `dim` elements has."""
+        return sum(slot.size(dim) for slot in self.slots)
 
     def _require_share(self, field: str) -> None:
         self.require(0 <= getattr(self, field) < 1, field, f"0 <= {field} < 1")
@@ -71,6 +96,7 @@ class Momentum(Optimizer):
     """
 
     name: ClassVar[str] = "momentum"
+    slots: ClassVar[tuple[Slot, ...]] = (Slot("velocity", signed=True),)
     _: KW_ONLY
     momentum: float = 0.9
     nesterov: bool = False
@@ -88,6 +114,7 @@ class Adagrad(Optimizer):
     """
 
     name: ClassVar[str] = "adagrad"
+    slots: ClassVar[tuple[Slot, ...]] = (Slot("sum"),)
     _: KW_ONLY
     initial_accumulator: float = 0.0
     eps: float = 1e-10
@@ -107,6 +134,7 @@ class RowwiseAdagrad(Adagrad):
     """
 
     name: ClassVar[str] = "rowwise_adagrad"
+    slots: ClassVar[tuple[Slot, ...]] = (Slot("sum", per_element=False),)
 
 
 @dataclass(frozen=True)
@@ -123,6 +151,7 @@ class Adam(Optimizer):
     """
 
     name: ClassVar[str] = "adam"
+    slots: ClassVar[tuple[Slot, ...]] = (Slot("t", per_element=False), Slot("m", signed=True), Slot("v"))
     lr: float = 0.001
     _: KW_ONLY
     beta1: float = 0.9
@@ -151,6 +180,7 @@ class FTRL(Optimizer):
     """
 
     name: ClassVar[str] = "ftrl"
+    slots: ClassVar[tuple[Slot, ...]] = (Slot("sum"), Slot("lr * z", signed=True))
     _: KW_ONLY
     beta: float = 1.0
     l1: float = 0.0

@@ -10,12 +10,15 @@ from carls.messages import (
     Done,
     Erase,
     Erased,
+    Export,
     FeatureAssign,
     FeatureBatch,
+    FeatureImport,
     FeatureLookup,
     FeaturePage,
     FeatureScan,
     FetchModel,
+    Import,
     Lookup,
     ModelPart,
     PublishModel,
@@ -62,6 +65,7 @@ _ROWS = Form(RowBatch, {"values": FloatsColumn(), "meta": MetaColumn()}, **_PROD
 _FEATURES = Form(FeatureBatch, {"columns": BatchColumn(), "meta": MetaColumn()}, **_PRODUCERS)
 _DONE = Form(Done)
 _ROW_WRITE = {"step": integer, "producer": text, "write": write_id}
+_MOVED = {"producers": texts, "producer": text, "write": write_id}
 _WALK = {"cursor": integer, "limit": integer, "known_producers": integer}
 _BOUNDED = {"bound": age_bound, "known_producers": integer, "reader": text}
 
@@ -84,6 +88,12 @@ OPERATIONS = (
         Form(Erased, {"found": BitsColumn()}, unsaid={}),
     ),
     Streamed("scan", Form(Scan, facts=_WALK), PageForm(ScanPage, _ROWS)),
+    Streamed("export", Form(Export, facts=_WALK), PageForm(ScanPage, _ROWS)),
+    Streamed(
+        "import",
+        Form(Import, {"keys": _KEYS, "records": FloatsColumn(), "meta": MetaColumn()}, _MOVED),
+        _DONE,
+    ),
     Streamed("feature_lookup", Form(FeatureLookup, {"keys": _KEYS}, _BOUNDED), _FEATURES),
     Streamed(
         "feature_assign",
@@ -91,6 +101,11 @@ OPERATIONS = (
         _DONE,
     ),
     Streamed("feature_scan", Form(FeatureScan, facts=_WALK), PageForm(FeaturePage, _FEATURES)),
+    Streamed(
+        "feature_import",
+        Form(FeatureImport, {"keys": _KEYS, "columns": BatchColumn(), "meta": MetaColumn()}, _MOVED),
+        _DONE,
+    ),
     Streamed(
         "publish_model",
         Form(

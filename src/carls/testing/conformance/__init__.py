@@ -10,6 +10,7 @@ from carls.testing.conformance.halves import HalfPrecision
 from carls.testing.conformance.keys import KeyTypes
 from carls.testing.conformance.learning_rates import LearningRates
 from carls.testing.conformance.models import ModelCheckpoints
+from carls.testing.conformance.moving import Moving
 from carls.testing.conformance.rows import Rows
 from carls.testing.conformance.statistics import Statistics
 from carls.testing.conformance.tables import Tables
@@ -25,6 +26,7 @@ class BankConformance(
     Asynchrony,
     Features,
     ModelCheckpoints,
+    Moving,
     DriftLimits,
     Statistics,
 ):

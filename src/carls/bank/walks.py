@@ -1,0 +1,64 @@
+"""Walks over a table: pages of its rows, in no particular order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from carls.bank.embeddings import EmbeddingTable
+from carls.bank.features import FeatureTable
+from carls.bank.producers import Producers
+from carls.bank.tables import MAX_PAGE_BYTES
+from carls.keys import Keys
+from carls.messages import (
+    ROW_META,
+    AgeBound,
+    Export,
+    FeatureBatch,
+    FeaturePage,
+    FeatureScan,
+    Meta,
+    RowBatch,
+    Scan,
+    ScanPage,
+)
+
+_ANY_AGE = AgeBound()
+
+
+def scan(table: EmbeddingTable, request: Scan, now: int, producers: Producers) -> ScanPage:
+    """A page of rows; `now` is the bank's clock."""
+    keys, cursor = table.page(request.cursor, request.limit)
+    values, meta = table.none() if keys is None else table.lookup(keys, False, _ANY_AGE, now)
+    keys, values, meta = _present(keys, values, meta)
+    return ScanPage(keys, RowBatch(values, meta, producers.names(request.known_producers)), cursor)
+
+
+def export(table: EmbeddingTable, request: Export, now: int, producers: Producers) -> ScanPage:
+    """As `scan`, with the optimizer's state behind the values."""
+    most = max(1, MAX_PAGE_BYTES // (4 * table.record_floats + ROW_META.itemsize))
+    keys, cursor = table.page(request.cursor, min(request.limit, most))
+    if keys is None:
+        records, meta = np.empty((0, table.record_floats), np.float32), table.none()[1]
+    else:
+        records, meta = table.records(keys, now)
+    keys, records, meta = _present(keys, records, meta)
+    return ScanPage(keys, RowBatch(records, meta, producers.names(request.known_producers)), cursor)
+
+
+def feature_scan(table: FeatureTable, request: FeatureScan, now: int, producers: Producers) -> FeaturePage:
+    """A page of rows of a feature table."""
+    keys, cursor = table.page(request.cursor, request.limit)
+    columns, meta = table.none() if keys is None else table.lookup(keys, _ANY_AGE, now)
+    keys, columns, meta = _present(keys, columns, meta)
+    return FeaturePage(keys, FeatureBatch(columns, meta, producers.names(request.known_producers)), cursor)
+
+
+def _present(keys: Keys | None, rows: Any, meta: Meta) -> tuple[Keys | None, Any, Meta]:
+    """Those of a page that have a row: one may have gone between its key's reading and its own."""
+    if keys is None or meta["found"].all():
+        return keys, rows, meta
+    kept = meta["found"].nonzero()[0]
+    rows = rows[kept] if isinstance(rows, np.ndarray) else rows.take(kept)
+    return (keys.take(kept) if len(kept) else None), rows, meta[kept]
