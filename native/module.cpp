@@ -271,18 +271,20 @@ NB_MODULE(_core, m) {
     const nb::object full = nb::exception<TableFull>(m, "TableFull");
     const nb::object large = nb::exception<BatchTooLarge>(m, "BatchTooLarge");
 
+    // The limit is a double: as a float, one that is none exactly would have the halves converted first.
     m.def(
         "all_within",
-        [](const nb::ndarray<const float, nb::c_contig, nb::device::cpu> &array, float limit) {
+        [](const nb::ndarray<const float, nb::c_contig, nb::device::cpu> &array, double limit) {
             const nb::gil_scoped_release release;
-            return all_within(array.data(), array.size(), limit);
+            return all_within(array.data(), array.size(), static_cast<float>(limit));
         },
         nb::arg("array"), nb::arg("limit"));
     m.def(
         "all_within",
-        [](const nb::ndarray<const Half, nb::c_contig, nb::device::cpu> &array, float limit) {
+        [](const nb::ndarray<const Half, nb::c_contig, nb::device::cpu> &array, double limit) {
             const nb::gil_scoped_release release;
-            return all_within(reinterpret_cast<const uint16_t *>(array.data()), array.size(), limit);
+            const auto *halves = reinterpret_cast<const uint16_t *>(array.data());
+            return all_within(halves, array.size(), static_cast<float>(limit));
         },
         nb::arg("array"), nb::arg("limit"));
     m.def(

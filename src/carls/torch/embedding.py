@@ -24,10 +24,10 @@ class DynamicEmbedding(nn.Module):
     rate is that of the table's optimizer, not of the optimizer in the training loop.
 
     `forward(keys)` takes an integer tensor of any shape, a numpy array of integers or str, a
-    (nested) list of int, str or bytes, or `carls.Keys`, and gives a float32 tensor of shape
-    `keys.shape + (dim,)`. Each distinct key is looked up once a call, so a row's `count` counts
-    batches. The backward pass sums the gradients of equal keys and queues one push, which
-    leaves in the background, in order. Pushes happen inside `backward()`: a scaled loss pushes
+    (nested) list of int, str or bytes, or `carls.Keys`, and gives a float32 tensor, also from a
+    float16 table, of shape `keys.shape + (dim,)`. Each distinct key is looked up once a call, so a
+    row's `count` counts batches. The backward pass sums the gradients of equal keys and queues one
+    push, which leaves in the background, in order. Pushes happen inside `backward()`: a scaled loss pushes
     scaled gradients, so do not train it under a gradient scaler.
 
     In eval mode nothing is created: missing rows are zeros, and `last_rows.found` tells them.

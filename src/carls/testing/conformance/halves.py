@@ -62,6 +62,14 @@ class HalfPrecision:
         table.push_gradients([1], np.full((1, 3), 1e-3, np.float32))
         np.testing.assert_allclose(table.lookup([1]).values, np.full((1, 3), -1 / np.sqrt(11)), rtol=1e-3)
 
+    def test_steps_below_half_a_unit_in_the_last_place_vanish(self, bank: Bank) -> None:
+        for dtype, expected in (("float16", 1.0), ("float32", 0.998)):
+            table = bank.embeddings(dtype, dim=1, dtype=dtype, optimizer=carls.SGD(lr=1.0))
+            table.assign([1], [[1.0]])
+            for _ in range(10):
+                table.push_gradients([1], [[0.0002]])
+            assert table.lookup([1]).values[0, 0] == pytest.approx(expected, abs=1e-6)
+
     def test_a_result_beyond_float16_is_its_largest_number(self, bank: Bank) -> None:
         table = bank.embeddings("t", dim=2, dtype="float16", optimizer=carls.SGD(lr=1.0))
         table.assign([1], [[60000.0, 1.0]])
