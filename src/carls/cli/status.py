@@ -98,14 +98,14 @@ def _details(table: TableStatistics) -> list[RenderableType]:
 
 def _counts(counted: Counters) -> list[str]:
     reads = (
-        f"looked up {_count(counted.looked_up)} keys in {_count(counted.lookups)} look-ups: "
-        f"{_count(counted.fresh)} fresh, {_count(counted.stale)} stale, "
+        f"looked up {_count(counted.looked_up)} keys in {_count(counted.lookups)} look-ups:\n"
+        f"  {_count(counted.fresh)} fresh, {_count(counted.stale)} stale, "
         f"{_count(counted.created)} created, {_count(counted.missed)} missed"
     )
     writes = (
         f"written {_count(counted.written)} rows in {_count(counted.writes)} writes: "
-        f"{_count(counted.clipped)} clipped, {_count(counted.erased)} erased; "
-        f"writes rejected {_count(counted.rejected)}, retried {_count(counted.retried)}"
+        f"{_count(counted.clipped)} clipped, {_count(counted.erased)} erased;\n"
+        f"  writes rejected {_count(counted.rejected)}, retried {_count(counted.retried)}"
     )
     return [reads, writes]
 
