@@ -23,6 +23,7 @@ SUBJECTS = (
     "stalls",
     "memory",
     "export",
+    "growth",
 )
 
 

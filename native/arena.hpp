@@ -60,7 +60,8 @@ public:
     // under a lock that others wait for. Hold none here. A small arena gets little.
     void make_ready(uint64_t bytes) {
         const uint64_t used = end_.load(std::memory_order_relaxed);
-        const uint64_t wanted = std::min(used + bytes + std::min(used, kReadyBytes), kMaxSegments << kSegmentBits);
+        const uint64_t wanted =
+            std::min(used + bytes + std::min(used, kReadyBytes), std::min(limit_, kMaxSegments << kSegmentBits));
         if (ready_.load(std::memory_order_relaxed) >= wanted || wanted < kReadyStep) return;
         const std::unique_lock<std::mutex> guard(ready_mutex_, std::try_to_lock);
         if (!guard.owns_lock()) return;
@@ -97,6 +98,9 @@ public:
         }
     }
 
+    // Bytes that blocks may take together. Called before the first one.
+    void set_limit(uint64_t bytes) { limit_ = bytes; }
+
     // Bytes in blocks handed out. Waits for nobody.
     uint64_t used() const { return used_.load(std::memory_order_relaxed); }
 
@@ -113,6 +117,7 @@ private:
         bytes = round_up(bytes);
         if (bytes > kSegmentBytes) throw std::bad_alloc();
         const std::lock_guard<std::mutex> guard(mutex_);
+        if (bytes > limit_ || used() > limit_ - bytes) throw std::bad_alloc();
         std::vector<uint64_t> &freed = free_[bits(bytes)];
         fresh = !is_power_of_two(bytes) || freed.empty();
         uint64_t offset;
@@ -152,6 +157,7 @@ private:
     std::atomic<uint64_t> end_{0};    // blocks were handed out from below here
     std::atomic<uint64_t> used_{0};
     std::atomic<uint64_t> ready_{0};  // memory is ready below here
+    uint64_t limit_ = UINT64_MAX;
     std::vector<uint64_t> free_[64];
     std::mutex mutex_, ready_mutex_;
 };
@@ -179,6 +185,19 @@ public:
         begin_ += size;
         left_ -= size;
         return offset;
+    }
+
+    // Bytes that the arena would have to give for such a block.
+    uint64_t growth(uint64_t bytes) const {
+        if (bytes > kLargest) return power_of_two(bytes);
+        const unsigned size_class = class_of(bytes);
+        return free_[size_class] != 0 || left_ >= (size_class + 1) * 8 ? 0 : kChunk;
+    }
+
+    // Whether a block of the one size, once released, serves for the other.
+    static bool same_block(uint64_t bytes, uint64_t others) {
+        if (bytes > kLargest || others > kLargest) return power_of_two(bytes) == power_of_two(others);
+        return class_of(bytes) == class_of(others);
     }
 
     void release(uint64_t offset, uint64_t bytes) noexcept {

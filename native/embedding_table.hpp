@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstring>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "growth.hpp"
 #include "half.hpp"
 #include "initializer.hpp"
 #include "optimizer.hpp"
@@ -14,29 +16,43 @@
 
 namespace carls {
 
-// What a push did: rows written, and how many of them had their gradient clipped by the optimizer.
-struct Pushed {
-    uint64_t rows = 0, clipped = 0;
+// What a write did: rows written, how many of them had their gradient clipped by the optimizer, and
+// positions of the batch that were dropped, for their keys have no row and got none.
+struct Written {
+    uint64_t rows = 0, clipped = 0, dropped = 0;
+};
+
+// How a table may grow: which keys get rows, how many, and which rows go for others.
+struct GrowthPolicy {
+    Limits limits;
+    Eviction eviction;
+    uint32_t admit_after;  // 0: all keys at once
+    uint64_t admission_window;
 };
 
 class EmbeddingTable {
 public:
     EmbeddingTable(const VectorLayout &vector, const Initializer &initializer, const std::string &optimizer,
-                   const Parameters &parameters)
+                   const Parameters &parameters, const GrowthPolicy &policy)
         : vector_(vector), dim_(vector.dim), state_offset_((vector.bytes() + 3) & ~3u), initializer_(initializer),
           optimizer_(optimizer, parameters),
-          store_(state_offset_ + optimizer_.state_floats(dim_) * static_cast<uint32_t>(sizeof(float))) {}
+          admission_(policy.admit_after == 0 ? nullptr : new Admission(policy.admit_after, policy.admission_window)),
+          store_(state_offset_ + optimizer_.state_floats(dim_) * static_cast<uint32_t>(sizeof(float)),
+                 policy.limits.without(admission_bytes()), !policy.eviction.none()),
+          growth_(store_, policy.eviction) {}
 
     RowStore &store() { return store_; }
     const VectorLayout &vector() const { return vector_; }
     void set_lr(float lr) { optimizer_.set_lr(lr); }
+    uint64_t bytes() const { return store_.bytes() + admission_bytes(); }
+    const GrowthCounts &growth_counts() const { return growth_.counts; }
 
     // Copies the rows of n keys to values, n vectors, and meta (n); zeros where there is none.
     template <class Keys>
     void lookup(const Keys &keys, size_t n, const AgeBound &bound, uint64_t now, uint8_t *values, RowMeta *meta) {
-        const BatchPlan plan(keys, n);
-        read(keys, plan, [&](uint32_t i, const RowHeader *row) {
-            if (row != nullptr) {
+        const BatchPlan plan = store_.plan(keys, n);
+        read(keys, plan, [&](uint32_t i, const RowHeader *row, std::atomic<uint64_t> *) {
+            if (row != nullptr && !growth_.expired(row, now)) {
                 copy(row, i, bound, now, values, meta);
                 return;
             }
@@ -45,19 +61,22 @@ public:
         });
     }
 
-    // As lookup, but counts, and makes rows for keys that have none. Throws TableFull (nothing
-    // was changed) or std::bad_alloc.
+    // As lookup, but counts, and makes rows for keys that have none. Keys that are not admitted, or
+    // find no room, get their initial value and are told as absent. Throws TableFull (nothing was
+    // changed) or std::bad_alloc.
     template <class Keys>
     void lookup_or_create(const Keys &keys, size_t n, const AgeBound &bound, uint64_t now, uint8_t *values,
                           RowMeta *meta) {
-        const BatchPlan plan(keys, n);
+        const BatchPlan plan = store_.plan(keys, n);
         store_.check_room(keys, plan);
+        Batch batch = growth_.begin(n, now);
         std::vector<uint32_t> missing;
-        read(keys, plan, [&](uint32_t i, RowHeader *row) {
-            if (row == nullptr) {
+        read(keys, plan, [&](uint32_t i, RowHeader *row, std::atomic<uint64_t> *use) {
+            if (row == nullptr || growth_.expired(row, now)) {
                 missing.push_back(i);
                 return;
             }
+            if (use != nullptr) growth_.eviction().look(*use, batch);
             row->count.fetch_add(1, std::memory_order_relaxed);
             copy(row, i, bound, now, values, meta);
         });
@@ -65,50 +84,76 @@ public:
         // What takes time is done before a lock is taken.
         store_.make_ready(missing.size());
         std::vector<float> wide = room();
-        for (const uint32_t i : missing) fill(keys.initializer_key(i, plan.hashes[i]), at(values, i), wide);
-        const BatchPlan rest(plan, missing);
-        store_.each<RowStore::WriteGuard>(StripeList(rest), [&](uint32_t s) {
-            Marks created(rest.size(s));
-            for (uint32_t k = 0; k < rest.size(s); ++k) {
-                // Another call, or this one for an equal key, may have made the row meanwhile.
-                const uint32_t i = rest.positions(s)[k];
-                uint32_t number = store_.find(s, plan.hashes[i], keys, i);
-                if (number == RowStore::kNone) {
-                    number = add(keys, plan.hashes[i], s, i, now, at(values, i));
-                    created.set(store_.row(s, number));
+        for (const uint32_t i : missing) {
+            fill(keys.initializer_key(i, plan.hashes[i]), at(values, i), wide);
+            describe_absent(meta[i]);
+        }
+        uint64_t unadmitted = missing.size();
+        if (admission_ != nullptr) admit(plan, missing);
+        unadmitted -= missing.size();
+        std::vector<uint32_t> left;
+        do {
+            left.clear();
+            const BatchPlan rest(plan, missing);
+            store_.each<RowStore::WriteGuard>(StripeList(rest), [&](uint32_t s) {
+                growth_.sweep<Keys>(s, batch);
+                Marks created(rest.size(s));
+                for (uint32_t k = 0; k < rest.size(s); ++k) {
+                    // Another call, or this one for an equal key, may have made the row meanwhile.
+                    const uint32_t i = rest.positions(s)[k];
+                    uint32_t number = find(s, plan.hashes[i], keys, i, now);
+                    if (number == RowStore::kNone) {
+                        number = add(keys, plan.hashes[i], s, i, batch, at(values, i));
+                        if (number == RowStore::kNone) {
+                            left.push_back(i);
+                            continue;
+                        }
+                        created.set(store_.row(s, number));
+                    }
+                    RowHeader *row = store_.row(s, number);
+                    if (store_.uses()) growth_.eviction().look(*store_.use(s, number), batch);
+                    row->count.fetch_add(1, std::memory_order_relaxed);
+                    copy(row, i, bound, now, values, meta);
+                    if (row->mark == kMarked) meta[i].truths = RowMeta::kFound | RowMeta::kCreated;
                 }
-                RowHeader *row = store_.row(s, number);
-                row->count.fetch_add(1, std::memory_order_relaxed);
-                copy(row, i, bound, now, values, meta);
-                if (row->mark == kMarked) meta[i].truths = RowMeta::kFound | RowMeta::kCreated;
-            }
-        });
+            });
+        } while (another_turn<Keys>(missing, left, batch));
+        unadmitted += left.size();
+        if (unadmitted != 0) growth_.counts.unadmitted.fetch_add(unadmitted, std::memory_order_relaxed);
     }
 
     // Sets rows to values, n vectors, in the batch's order where keys repeat; optimizer state stays.
+    // All keys are admitted.
     template <class Keys>
-    void assign(const Keys &keys, size_t n, const uint8_t *values, const Stamp &stamp) {
-        write(keys, n, stamp.now, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows, Ahead &ahead) {
+    Written assign(const Keys &keys, size_t n, const uint8_t *values, const Stamp &stamp) {
+        Written written{n, 0, 0};
+        written.dropped = write(keys, n, stamp.now, true, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows,
+                                                                Ahead &ahead) {
             for (size_t k = 0; k < rows.size(); ++k) {
                 ahead.keep_pace(k);
                 std::memcpy(RowStore::payload(rows[k]), at(values, positions[k]), vector_.bytes());
                 stamp.put_on(rows[k]);
             }
         });
+        written.rows -= written.dropped;
+        return written;
     }
 
-    // Applies gradients (n, dim) float32; those of equal keys are summed first, in the batch's order.
+    // Applies gradients (n, dim) float32; those of equal keys are summed first, in the batch's order. Those of
+    // keys that are not admitted are dropped.
     template <class Keys>
-    Pushed push(const Keys &keys, size_t n, const float *gradients, const Stamp &stamp) {
+    Written push(const Keys &keys, size_t n, const float *gradients, const Stamp &stamp) {
         struct Total {
             const float *gradient;  // of the first position
             float *sum;             // of all positions, where there are several
         };
-        Pushed pushed;
+        Written pushed;
         std::vector<Total> totals;
         std::vector<std::vector<float>> sums;
         std::vector<float> wide = room();
-        write(keys, n, stamp.now, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows, Ahead &ahead) {
+        const bool admitted = admission_ == nullptr;
+        pushed.dropped = write(keys, n, stamp.now, admitted, [&](const uint32_t *positions,
+                                                                  const std::vector<RowHeader *> &rows, Ahead &ahead) {
             totals.clear();
             sums.clear();
             Marks marks(rows.size());
@@ -151,9 +196,9 @@ public:
     template <class Keys>
     void read_records(const Keys &keys, size_t n, uint64_t now, float *records, RowMeta *meta) {
         const uint32_t width = record_floats();
-        const BatchPlan plan(keys, n);
-        read(keys, plan, [&](uint32_t i, const RowHeader *row) {
-            if (row == nullptr) return describe_absent(meta[i]);
+        const BatchPlan plan = store_.plan(keys, n);
+        read(keys, plan, [&](uint32_t i, const RowHeader *row, std::atomic<uint64_t> *) {
+            if (row == nullptr || growth_.expired(row, now)) return describe_absent(meta[i]);
             float *to = records + size_t{i} * width;
             const uint8_t *from = reinterpret_cast<const uint8_t *>(row + 1);
             if (vector_.half) {
@@ -168,8 +213,10 @@ public:
 
     // Sets rows to records (n, width): to their values alone, state staying, or with their state.
     template <class Keys>
-    void restore(const Keys &keys, size_t n, const float *records, uint32_t width, const Restored &restored) {
-        write(keys, n, restored.now, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows, Ahead &ahead) {
+    Written restore(const Keys &keys, size_t n, const float *records, uint32_t width, const Restored &restored) {
+        Written written{n, 0, 0};
+        written.dropped = write(keys, n, restored.now, true, [&](const uint32_t *positions,
+                                                                 const std::vector<RowHeader *> &rows, Ahead &ahead) {
             for (size_t k = 0; k < rows.size(); ++k) {
                 ahead.keep_pace(k);
                 const float *from = records + size_t{positions[k]} * width;
@@ -183,11 +230,17 @@ public:
                 restored.put_on(rows[k], positions[k]);
             }
         });
+        written.rows -= written.dropped;
+        return written;
     }
 
     template <class Keys>
-    void erase(const Keys &keys, size_t n, uint8_t *found) {
-        store_.erase(keys, n, found, [](uint32_t, RowHeader *) {});
+    void erase(const Keys &keys, size_t n, uint64_t now, uint8_t *found) {
+        store_.erase(keys, n, found, [&](uint32_t, RowHeader *row) {
+            if (!growth_.expired(row, now)) return true;
+            growth_.counts.expired.fetch_add(1, std::memory_order_relaxed);
+            return false;
+        });
     }
 
 private:
@@ -253,11 +306,12 @@ private:
     // read. The lock passes from a block to the next one of the same stripe.
     struct Block {
         uint32_t stripe = kStripes, from = 0, count = 0;
-        RowHeader *rows[kAhead];  // the likely row of each position, or nullptr
+        RowHeader *rows[kAhead];              // the likely row of each position, or nullptr
+        std::atomic<uint64_t> *uses[kAhead];  // their words of use, where the table has them
         RowStore::ReadGuard guard;
     };
 
-    // Calls visit(position, row or nullptr) for all keys, stripe by stripe: those first that nobody
+    // Calls visit(position, row or nullptr, word of use or nullptr) for all keys, stripe by stripe: those first that nobody
     // writes. A reader waits for a stripe only while it holds none, and a writer too, so that
     // nobody waits in a circle.
     template <class Keys, class Visit>
@@ -284,11 +338,13 @@ private:
             for (uint32_t k = 0; k < current->count; ++k) {
                 const uint32_t i = plan.order[current->from + k];
                 RowHeader *row = current->rows[k];
+                std::atomic<uint64_t> *use = current->uses[k];
                 if (row != nullptr && !keys.equals(row->key, i, store_.arena())) {
                     const uint32_t number = store_.find(current->stripe, plan.hashes[i], keys, i);
                     row = number == RowStore::kNone ? nullptr : store_.row(current->stripe, number);
+                    if (row != nullptr && use != nullptr) use = store_.use(current->stripe, number);
                 }
-                visit(i, row);
+                visit(i, row, use);
             }
             if (next->stripe == current->stripe) next->guard = std::move(current->guard);
             current->guard.release();
@@ -330,9 +386,10 @@ private:
         store_.prefetch_slots(plan, cursor.at + kSlotsAhead, block.count);
         cursor.at += block.count;
         const uint32_t bytes = static_cast<uint32_t>(sizeof(RowHeader)) + vector_.bytes();
-        store_.guess_rows(s, plan, block.from, block.count, block.rows);
+        store_.guess_rows(s, plan, block.from, block.count, block.rows, block.uses);
         for (uint32_t k = 0; k < block.count; ++k) {
             if (block.rows[k] != nullptr) fetch(block.rows[k], bytes);
+            if (block.uses[k] != nullptr) __builtin_prefetch(block.uses[k], 1);
         }
     }
 
@@ -343,15 +400,45 @@ private:
         }
     }
 
-    // A new row of that value, the optimizer's state at its start.
+    uint64_t admission_bytes() const { return admission_ == nullptr ? 0 : admission_->bytes(); }
+
+    // Counts the sightings of keys without rows, and leaves those that are admitted.
+    void admit(const BatchPlan &plan, std::vector<uint32_t> &missing) {
+        for (const uint32_t i : missing) admission_->see(plan.hashes[i]);
+        missing.erase(std::remove_if(missing.begin(), missing.end(),
+                                     [&](uint32_t i) { return !admission_->admits(plan.hashes[i]); }),
+                      missing.end());
+    }
+
+    // The key's row, or kNone; one whose time is over is taken back. Under the stripe's write lock.
     template <class Keys>
-    uint32_t add(const Keys &keys, uint64_t hash, uint32_t s, uint32_t i, uint64_t now, const uint8_t *from) {
-        const uint32_t number = store_.insert(s, hash, keys, i);
+    uint32_t find(uint32_t s, uint64_t hash, const Keys &keys, size_t i, uint64_t now) {
+        const uint32_t number = store_.find(s, hash, keys, i);
+        if (number == RowStore::kNone || !growth_.expired(store_.row(s, number), now)) return number;
+        growth_.take_back<Keys>(s, number);
+        return RowStore::kNone;
+    }
+
+    // A new row of that value, the optimizer's state at its start; kNone if there is no room.
+    template <class Keys>
+    uint32_t add(const Keys &keys, uint64_t hash, uint32_t s, uint32_t i, Batch &batch, const uint8_t *from) {
+        const uint32_t number = growth_.add(s, hash, keys, i, batch);
+        if (number == RowStore::kNone) return number;
         RowHeader *row = store_.row(s, number);
-        row->set_written_at(now);
+        row->set_written_at(batch.now);
         std::memcpy(RowStore::payload(row), from, vector_.bytes());
         optimizer_.start(state(row), dim_);
         return number;
+    }
+
+    // Whether to try the positions that are left once more, at most one time: if other stripes gave
+    // room for them. Then they are the batch.
+    template <class Keys>
+    bool another_turn(std::vector<uint32_t> &positions, std::vector<uint32_t> &left, Batch &batch) {
+        if (left.empty() || std::exchange(batch.tried, true)) return false;
+        if (!growth_.make_room_elsewhere<Keys>(left.size(), batch)) return false;
+        std::swap(positions, left);
+        return true;
     }
 
     // Likely rows of the stripe that is written next. They are fetched while the stripe before it is
@@ -373,14 +460,30 @@ private:
 
     // Calls visit(positions, rows, ahead) for each stripe's part of the batch, under its write lock,
     // with a row for every key; visit keeps ahead's pace. While one stripe is written, the rows of the
-    // next one and the index slots of the one after that are on their way from memory.
+    // next one and the index slots of the one after that are on their way from memory. Returns how many
+    // positions were dropped: their keys have no row and got none, for want of room, or as nothing is
+    // to be created.
     template <class Keys, class Visit>
-    void write(const Keys &keys, size_t n, uint64_t now, Visit visit) {
-        if (n == 0) return;
-        const BatchPlan plan(keys, n);
+    uint64_t write(const Keys &keys, size_t n, uint64_t now, bool create, Visit visit) {
+        if (n == 0) return 0;
+        const BatchPlan plan = store_.plan(keys, n);
         store_.check_room(keys, plan);
         store_.make_ready(0);
+        Batch batch = growth_.begin(0, now);
+        uint64_t dropped = 0;
+        std::vector<uint32_t> left = write(keys, plan, batch, create, dropped, visit), positions;
+        while (another_turn<Keys>(positions, left, batch)) {
+            left = write(keys, BatchPlan(plan, positions), batch, create, dropped, visit);
+        }
+        return dropped + left.size();
+    }
+
+    // Likewise, the positions of a plan; those that found no room are returned.
+    template <class Keys, class Visit>
+    std::vector<uint32_t> write(const Keys &keys, const BatchPlan &plan, Batch &batch, bool create, uint64_t &dropped,
+                                Visit visit) {
         std::vector<RowHeader *> rows;
+        std::vector<uint32_t> positions, absent, left;
         std::vector<float> wide = room(), initial(dim_);
         auto *value = reinterpret_cast<uint8_t *>(initial.data());
         Ahead ahead;
@@ -401,19 +504,42 @@ private:
             },
             [&](uint32_t s) {
                 rows.clear();
+                positions.clear();
+                absent.clear();
+                growth_.sweep<Keys>(s, batch);
+                const auto place = [&](uint32_t i, uint32_t number) {
+                    rows.push_back(store_.row(s, number));
+                    positions.push_back(i);
+                    if (store_.uses()) growth_.eviction().write(*store_.use(s, number), batch);
+                };
                 for (uint32_t k = 0; k < plan.size(s); ++k) {
                     ahead.keep_pace(k);
                     const uint32_t i = plan.positions(s)[k];
+                    const uint32_t number = find(s, plan.hashes[i], keys, i, batch.now);
+                    if (number == RowStore::kNone) {
+                        absent.push_back(i);
+                    } else {
+                        place(i, number);
+                    }
+                }
+                // New rows come last, when those that the batch has met cannot go for them.
+                if (!create) dropped += std::exchange(absent, {}).size();
+                for (const uint32_t i : absent) {
                     uint32_t number = store_.find(s, plan.hashes[i], keys, i);
                     if (number == RowStore::kNone) {
                         fill(keys.initializer_key(i, plan.hashes[i]), value, wide);
-                        number = add(keys, plan.hashes[i], s, i, now, value);
+                        number = add(keys, plan.hashes[i], s, i, batch, value);
                     }
-                    rows.push_back(store_.row(s, number));
+                    if (number == RowStore::kNone) {
+                        left.push_back(i);
+                    } else {
+                        place(i, number);
+                    }
                 }
-                visit(plan.positions(s), rows, ahead);
+                visit(positions.data(), rows, ahead);
                 ahead.fetch_rest();
             });
+        return left;
     }
 
     // Notes the likely rows of a stripe's part of the batch, none where somebody writes or for
@@ -434,7 +560,9 @@ private:
     const uint32_t dim_, state_offset_;
     const Initializer initializer_;
     Optimizer optimizer_;
+    const std::unique_ptr<Admission> admission_;
     RowStore store_;
+    Growth growth_;
 };
 
 }  // namespace carls

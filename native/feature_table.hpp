@@ -53,6 +53,7 @@ public:
         : columns_(place(std::move(columns))), store_(payload_bytes(columns_)) {}
 
     RowStore &store() { return store_; }
+    uint64_t bytes() const { return store_.bytes(); }
     const std::vector<Column> &columns() const { return columns_; }
 
     // Sets the rows of n keys. Throws TableFull (nothing was changed) or std::bad_alloc (some rows
@@ -104,9 +105,10 @@ public:
     }
 
     template <class Keys>
-    void erase(const Keys &keys, size_t n, uint8_t *found) {
+    void erase(const Keys &keys, size_t n, uint64_t, uint8_t *found) {
         store_.erase(keys, n, found, [this](uint32_t s, RowHeader *row) {
             for (const Column &column : columns_) drop_block(s, row, column);
+            return true;
         });
     }
 

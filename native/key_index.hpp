@@ -47,6 +47,32 @@ public:
         }
     }
 
+    // Bytes that the arena would have to give for a row of that hash to be placed, as a rule.
+    uint64_t growth(uint64_t hash) {
+        const uint64_t index = header_.index.load(std::memory_order_relaxed);
+        if (index == 0) return 128;
+        IndexEntry &first = first_entry(hash);
+        const uint64_t page = first.page.load(std::memory_order_relaxed);
+        if (!full(first)) return 0;
+        if (bits(page) < kPageBits || first.depth == kMaxIndexBits) return uint64_t{8} << bits(page);
+        return (uint64_t{4} << kPageBits) + (first.depth == bits(index) ? sizeof(IndexEntry) << (bits(index) + 1) : 0);
+    }
+
+    // Calls visit(row number) for up to `most` rows in slots of the hash's page, from its first one on.
+    template <class Visit>
+    void near(uint64_t hash, uint32_t most, Visit visit) {
+        if (header_.index.load(std::memory_order_relaxed) == 0) return;
+        const uint64_t page = first_entry(hash).page.load(std::memory_order_relaxed);
+        const uint32_t *slots = arena_.at<uint32_t>(offset(page));
+        const uint32_t last = mask(page), home = static_cast<uint32_t>(hash);
+        for (uint32_t step = 0; step <= last && most != 0; ++step) {
+            const uint32_t held = slots[(home + step) & last];
+            if (held == 0) continue;
+            visit((held & kRowMask) - 1);
+            --most;
+        }
+    }
+
     // Makes sure that a row of that hash can be placed. `rows` tells what is in the rows:
     // rows.hash(number), and rows.fetch(number) and rows.fetch_key(number) some steps before.
     // Throws std::bad_alloc, and the index is as good as before.
@@ -56,7 +82,7 @@ public:
         for (;;) {
             IndexEntry &first = first_entry(hash);
             const uint64_t page = first.page.load(std::memory_order_relaxed);
-            if (uint64_t{first.live} + 1 <= 3 * (uint64_t{mask(page)} + 1) / 4) return;
+            if (!full(first)) return;
             if (bits(page) < kPageBits || first.depth == kMaxIndexBits) {
                 enlarge(first, hash, rows);
             } else {
@@ -108,6 +134,12 @@ private:
     static IndexEntry *entries(const Arena &arena, uint64_t index) { return arena.at<IndexEntry>(offset(index)); }
     static uint32_t position(uint64_t index, uint64_t hash) {
         return static_cast<uint32_t>(hash >> kIndexShift) & mask(index);
+    }
+
+    // Whether the page takes no further row.
+    static bool full(const IndexEntry &first) {
+        const uint64_t page = first.page.load(std::memory_order_relaxed);
+        return uint64_t{first.live} + 1 > 3 * (uint64_t{mask(page)} + 1) / 4;
     }
 
     // The first of the entries that name the hash's page: the one that counts.

@@ -1,6 +1,7 @@
 // Views of a batch of keys, and how a key lies in its row. A table uses one of the two for ever.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -18,11 +19,13 @@ struct IntegerKeys {
     uint64_t initializer_key(size_t i, uint64_t) const { return static_cast<uint64_t>(keys[i]); }
     bool equals(uint64_t stored, size_t i, const Arena &) const { return stored == static_cast<uint64_t>(keys[i]); }
     bool same(size_t i, size_t j) const { return keys[i] == keys[j]; }
+    uint64_t stored_bytes(size_t) const { return 0; }  // beside the row
     uint64_t store(size_t i, Arena &, BlockHeap &) const { return static_cast<uint64_t>(keys[i]); }
 
     static void prefetch_stored(uint64_t, const Arena &) {}
     static uint64_t stored_hash(uint64_t stored, const Arena &) { return mix64(stored); }
     static void release(uint64_t, BlockHeap &) {}
+    static bool makes_room(uint64_t, uint64_t) { return true; }
 };
 
 constexpr uint32_t kMaxKeyBytes = 65536;
@@ -58,6 +61,7 @@ struct ByteKeys {
     bool same(size_t i, size_t j) const {
         return size(i) == size(j) && std::memcmp(begin(i), begin(j), size(i)) == 0;
     }
+    uint64_t stored_bytes(size_t i) const { return std::max<size_t>(size(i), 1); }
     uint64_t store(size_t i, Arena &arena, BlockHeap &heap) const {
         const uint64_t offset = heap.allocate(size(i));
         if (size(i) != 0) std::memcpy(arena.at(offset), begin(i), size(i));
@@ -68,6 +72,8 @@ struct ByteKeys {
     static uint64_t stored_hash(uint64_t stored, const Arena &arena) {
         return XXH64::hash(bytes(stored, arena), length(stored));
     }
+    // Whether the block of the stored key would serve a key of so many bytes.
+    static bool makes_room(uint64_t stored, uint64_t bytes) { return BlockHeap::same_block(length(stored), bytes); }
     static void release(uint64_t stored, BlockHeap &heap) { heap.release(stored >> kLengthBits, length(stored)); }
 };
 

@@ -87,10 +87,10 @@ public:
         require(keys.integers() == integers_, "expected keys of the table's own type");
     }
 
-    nb::object erase(const KeyBatch &keys) {
+    nb::object erase(const KeyBatch &keys, uint64_t now) {
         check(keys);
         std::vector<uint8_t> found(keys.size());
-        keys.run([&](const auto &k) { table.erase(k, keys.size(), found.data()); });
+        keys.run([&](const auto &k) { table.erase(k, keys.size(), now, found.data()); });
         return to_numpy(std::move(found));
     }
 
@@ -248,15 +248,19 @@ nb::dict dict_of(const ReaderCounts &counts) {
     return result;
 }
 
+nb::tuple tuple_of(const Written &written) {
+    return nb::make_tuple(written.rows, written.clipped, written.dropped);
+}
+
 template <class Table>
 void bind_common(nb::class_<Table> &table) {
     table
         .def("erase",
              [](Table &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
-                std::optional<Bytes> data) { return self.erase(KeyBatch(integers, offsets, data)); })
+                std::optional<Bytes> data, uint64_t now) { return self.erase(KeyBatch(integers, offsets, data), now); })
         .def("scan", &Table::scan, nb::arg("cursor"), nb::arg("limit"))
         .def("__len__", [](Table &self) { return self.table.store().size(); })
-        .def_prop_ro("nbytes", [](Table &self) { return self.table.store().bytes(); });
+        .def_prop_ro("nbytes", [](Table &self) { return self.table.bytes(); });
 }
 
 }  // namespace
@@ -320,12 +324,23 @@ NB_MODULE(_core, m) {
         .def(
             "__init__",
             [](Embeddings *self, bool integers, uint32_t dim, uint64_t seed, const std::string &initializer, double a,
-               double b, const std::string &optimizer, const Parameters &parameters, bool half) {
+               double b, const std::string &optimizer, const Parameters &parameters, bool half, uint64_t max_rows,
+               uint64_t max_bytes, const std::string &eviction, uint64_t ttl, uint32_t admit_after,
+               uint64_t admission_window) {
+                const GrowthPolicy growth{{max_rows, max_bytes}, {eviction, ttl}, admit_after, admission_window};
+                require(!growth.limits.any() || !growth.eviction.none(), "expected a limit to have an eviction");
                 new (self) Embeddings(integers, VectorLayout{dim, half}, Initializer{initializer_kind(initializer), a, b, seed},
-                                      optimizer, parameters);
+                                      optimizer, parameters, growth);
             },
             nb::arg("integers"), nb::arg("dim"), nb::arg("seed"), nb::arg("initializer"), nb::arg("a"), nb::arg("b"),
-            nb::arg("optimizer"), nb::arg("parameters"), nb::arg("half") = false)
+            nb::arg("optimizer"), nb::arg("parameters"), nb::arg("half") = false, nb::arg("max_rows") = UINT64_MAX,
+            nb::arg("max_bytes") = UINT64_MAX, nb::arg("eviction") = "none", nb::arg("ttl") = 0,
+            nb::arg("admit_after") = 0, nb::arg("admission_window") = 0)
+        .def("growth",
+             [](const Embeddings &self) {
+                 const GrowthCounts &counts = self.table.growth_counts();
+                 return nb::make_tuple(counts.evicted.load(), counts.expired.load(), counts.unadmitted.load());
+             })
         .def("set_lr", [](Embeddings &self, float lr) { self.table.set_lr(lr); }, nb::arg("lr"))
         .def(
             "lookup",
@@ -356,9 +371,9 @@ NB_MODULE(_core, m) {
                  const KeyBatch keys(integers, offsets, data);
                  self.check(keys);
                  const auto *vectors = bytes_of<const uint8_t>(values, keys.size(), self.table.vector());
-                 keys.run([&](const auto &k) {
-                     self.table.assign(k, keys.size(), vectors, Stamp{step, producer, now});
-                 });
+                 return tuple_of(keys.run([&](const auto &k) {
+                     return self.table.assign(k, keys.size(), vectors, Stamp{step, producer, now});
+                 }));
              })
         .def("push",
              [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
@@ -367,10 +382,9 @@ NB_MODULE(_core, m) {
                  self.check(keys);
                  require(gradients.shape(0) == keys.size() && gradients.shape(1) == self.table.vector().dim,
                          "expected gradients (n, dim)");
-                 const Pushed pushed = keys.run([&](const auto &k) {
+                 return tuple_of(keys.run([&](const auto &k) {
                      return self.table.push(k, keys.size(), gradients.data(), Stamp{step, producer, now});
-                 });
-                 return nb::make_tuple(pushed.rows, pushed.clipped);
+                 }));
              });
     embeddings.def_prop_ro("record_floats", [](Embeddings &self) { return self.table.record_floats(); })
         .def("read_records",
@@ -395,9 +409,9 @@ NB_MODULE(_core, m) {
                              (width == self.table.vector().dim || width == self.table.record_floats()),
                          "expected records (n, dim) or (n, record_floats)");
                  const Restored restored{meta_of(meta, keys.size()), now};
-                 keys.run([&](const auto &k) {
-                     self.table.restore(k, keys.size(), records.data(), width, restored);
-                 });
+                 return tuple_of(keys.run([&](const auto &k) {
+                     return self.table.restore(k, keys.size(), records.data(), width, restored);
+                 }));
              });
     bind_common(embeddings);
 

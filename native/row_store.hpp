@@ -50,28 +50,49 @@ private:
     pthread_rwlock_t lock_;
 };
 
+// How large a table may grow: it has fewer stripes if it is to stay small, so that each has enough
+// rows to choose from when one has to go.
+struct Limits {
+    uint64_t rows = UINT64_MAX, bytes = UINT64_MAX;
+
+    bool any() const { return rows != UINT64_MAX || bytes != UINT64_MAX; }
+    // Where so many of the bytes are taken by something else.
+    Limits without(uint64_t taken) const { return {rows, bytes == UINT64_MAX ? bytes : bytes - taken}; }
+    uint32_t stripe_bits(uint32_t row_bytes) const {
+        const uint64_t most = std::min(rows, bytes / row_bytes);
+        uint32_t bits = 0;
+        while (bits < kStripeBits && most >> (bits + 1) >= 1024) ++bits;
+        return bits;
+    }
+};
+
 // Positions of a batch grouped by stripe, in their order within each.
 struct BatchPlan {
     std::vector<uint64_t> hashes;
     std::vector<uint32_t> order;
     uint32_t begin[kStripes + 1];
+    uint32_t stripe_bits;
 
     template <class Keys>
-    BatchPlan(const Keys &keys, size_t n) : hashes(n), order(n), begin{} {
+    BatchPlan(const Keys &keys, size_t n, uint32_t bits = kStripeBits)
+        : hashes(n), order(n), begin{}, stripe_bits(bits) {
         for (size_t i = 0; i < n; ++i) {
             hashes[i] = keys.hash(i);
             ++begin[stripe_of(hashes[i]) + 1];
         }
-        group(n, [](size_t k) { return static_cast<uint32_t>(k); }, hashes);
+        group(n, [](size_t k) { return static_cast<uint32_t>(k); });
     }
 
-    // Those at `chosen` of another plan's positions, whose hashes are the ones to use.
-    BatchPlan(const BatchPlan &whole, const std::vector<uint32_t> &chosen) : order(chosen.size()), begin{} {
+    // Those at `chosen` of another plan's positions.
+    BatchPlan(const BatchPlan &whole, const std::vector<uint32_t> &chosen)
+        : hashes(whole.hashes), order(chosen.size()), begin{}, stripe_bits(whole.stripe_bits) {
         for (const uint32_t i : chosen) ++begin[stripe_of(whole.hashes[i]) + 1];
-        group(chosen.size(), [&](size_t k) { return chosen[k]; }, whole.hashes);
+        group(chosen.size(), [&](size_t k) { return chosen[k]; });
     }
 
-    static uint32_t stripe_of(uint64_t hash) { return static_cast<uint32_t>(hash >> (64 - kStripeBits)); }
+    uint32_t stripe_of(uint64_t hash) const {
+        return static_cast<uint32_t>(hash >> (64 - kStripeBits)) >> (kStripeBits - stripe_bits);
+    }
     uint32_t size(uint32_t stripe) const { return begin[stripe + 1] - begin[stripe]; }
     // The stripe after that one which has a part of the batch, or kStripes.
     uint32_t next(uint32_t stripe) const {
@@ -84,11 +105,11 @@ struct BatchPlan {
 private:
     // From the stripes' sizes, in begin[stripe + 1], to their beginnings and the order of positions.
     template <class Position>
-    void group(size_t n, Position position, const std::vector<uint64_t> &hashed) {
+    void group(size_t n, Position position) {
         for (uint32_t s = 0; s < kStripes; ++s) begin[s + 1] += begin[s];
         uint32_t next[kStripes];
         std::copy(begin, begin + kStripes, next);
-        for (size_t k = 0; k < n; ++k) order[next[stripe_of(hashed[position(k)])]++] = position(k);
+        for (size_t k = 0; k < n; ++k) order[next[stripe_of(hashes[position(k)])]++] = position(k);
     }
 };
 
@@ -118,13 +139,19 @@ class RowStore {
 public:
     static constexpr uint32_t kNone = UINT32_MAX;
 
-    explicit RowStore(uint32_t payload_bytes)
-        : row_bytes_((static_cast<uint32_t>(sizeof(RowHeader)) + payload_bytes + 7) & ~7u) {
-        chunk_bits_ = 4;
-        while ((uint64_t{row_bytes_} << chunk_bits_) < kChunkBytes) ++chunk_bits_;
+    // With `uses`, each row has a word that tells of its use; see Eviction.
+    explicit RowStore(uint32_t payload_bytes, const Limits &limits = {}, bool uses = false)
+        : row_bytes_((static_cast<uint32_t>(sizeof(RowHeader)) + payload_bytes + 7) & ~7u),
+          uses_(uses),
+          limits_(limits),
+          stripe_bits_(limits.stripe_bits(row_bytes_)) {
+        // Small chunks where memory is scarce: the last one of each stripe is used in part.
+        chunk_bits_ = limits.any() ? 0 : 4;
+        while ((uint64_t{row_bytes_} << chunk_bits_) < (limits.any() ? kSmallChunkBytes : kChunkBytes)) ++chunk_bits_;
+        arena_.set_limit(limits.bytes);
         header_ = arena_.at<TableHeader>(arena_.allocate(sizeof(TableHeader)));
         header_->magic = kMagic;
-        header_->stripes = kStripes;
+        header_->stripes = 1u << stripe_bits_;
         header_->row_bytes = row_bytes_;
         header_->chunk_bits = chunk_bits_;
         header_->payload_offset = sizeof(RowHeader);
@@ -210,6 +237,13 @@ public:
     const Arena &arena() const { return arena_; }
     BlockHeap &heap(uint32_t stripe) { return heaps_[stripe]; }
     uint64_t bytes() const { return arena_.used(); }
+    const Limits &limits() const { return limits_; }
+    uint32_t row_bytes() const { return row_bytes_; }
+    bool uses() const { return uses_; }
+    template <class Keys>
+    BatchPlan plan(const Keys &keys, size_t n) const {
+        return BatchPlan(keys, n, stripe_bits_);
+    }
 
     // Waits for nobody.
     uint64_t size() const {
@@ -228,6 +262,14 @@ public:
         const uint64_t chunk = directory[number >> chunk_bits_];
         return arena_.at<RowHeader>(chunk + uint64_t{number & ((1u << chunk_bits_) - 1)} * row_bytes_);
     }
+    // The row's word of use, behind the rows of its chunk; 0 while there is no row.
+    std::atomic<uint64_t> *use(uint32_t stripe, uint32_t number) const {
+        return use(arena_.at<uint64_t>(header_->stripe[stripe].directory.load(std::memory_order_relaxed)), number);
+    }
+    std::atomic<uint64_t> *use(const uint64_t *directory, uint32_t number) const {
+        const uint64_t uses = directory[number >> chunk_bits_] + (uint64_t{row_bytes_} << chunk_bits_);
+        return arena_.at<std::atomic<uint64_t>>(uses) + (number & ((1u << chunk_bits_) - 1));
+    }
     static uint8_t *payload(RowHeader *row) { return reinterpret_cast<uint8_t *>(row + 1); }
 
     // Fetches the index slots of the batch's keys from `from` on into the cache; harmless while
@@ -236,7 +278,7 @@ public:
         const uint32_t end = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{from} + count, plan.order.size()));
         for (uint32_t at = from; at < end; ++at) {
             const uint64_t hash = plan.hashes[plan.order[at]];
-            KeyIndex::prefetch(arena_, header_->stripe[BatchPlan::stripe_of(hash)], hash);
+            KeyIndex::prefetch(arena_, header_->stripe[plan.stripe_of(hash)], hash);
         }
     }
     void prefetch_slots(const BatchPlan &plan) const { prefetch_slots(plan, 0, UINT32_MAX); }
@@ -252,14 +294,18 @@ public:
         return found;
     }
 
-    // As guess, the rows of several positions of a batch, all of one stripe; nullptr for none.
-    void guess_rows(uint32_t stripe, const BatchPlan &plan, uint32_t from, uint32_t count, RowHeader **rows) const {
+    // As guess, the rows of several positions of a batch, all of one stripe, and their words of use;
+    // nullptr for none.
+    void guess_rows(uint32_t stripe, const BatchPlan &plan, uint32_t from, uint32_t count, RowHeader **rows,
+                    std::atomic<uint64_t> **uses) const {
         const uint64_t index = header_->stripe[stripe].index.load(std::memory_order_relaxed);
         const uint64_t *directory = arena_.at<uint64_t>(header_->stripe[stripe].directory.load(std::memory_order_relaxed));
         for (uint32_t k = 0; k < count; ++k) {
             rows[k] = nullptr;
+            uses[k] = nullptr;
             KeyIndex::probe(arena_, index, plan.hashes[plan.order[from + k]], [&](uint32_t, uint32_t number) {
                 rows[k] = row(directory, number);
+                if (uses_) uses[k] = use(directory, number);
                 return true;
             });
         }
@@ -281,6 +327,7 @@ public:
     // before a batch changes anything.
     template <class Keys>
     void check_room(const Keys &keys, const BatchPlan &plan) {
+        if (limits_.any()) return;  // keys without room get no row, one by one
         for (uint32_t s = 0; s < kStripes; ++s) {
             if (uint64_t{header_->stripe[s].live.load(std::memory_order_relaxed)} + plan.size(s) > kMaxRowsPerStripe) {
                 throw TableFull("a table holds at most about " + std::to_string(uint64_t{kMaxRowsPerStripe} * kStripes) +
@@ -302,15 +349,53 @@ public:
     // Has memory ready for so many new rows and some more; see Arena. Under no lock.
     void make_ready(uint64_t rows) { arena_.make_ready(rows * row_bytes_); }
 
-    // Adds a row for a key that has none: version 0, step -1, payload as it comes. Under the
-    // stripe's write lock. Throws std::bad_alloc.
+    // Counts one more row, if there may be one. Who reserves inserts a row, or gives it back.
+    bool reserve() {
+        uint64_t rows = reserved_.load(std::memory_order_relaxed);
+        while (rows < limits_.rows) {
+            if (reserved_.compare_exchange_weak(rows, rows + 1, std::memory_order_relaxed)) return true;
+        }
+        return false;
+    }
+    void give_back() { reserved_.fetch_sub(1, std::memory_order_relaxed); }
+
+    // Bytes that the arena has to give before a row of that key can be added. Under the stripe's lock.
+    struct Need {
+        uint64_t row, index, key;
+        uint64_t bytes() const { return row + index + key; }
+    };
+    Need need(uint32_t stripe, uint64_t hash, uint64_t key_bytes) {
+        StripeHeader &header = header_->stripe[stripe];
+        const uint32_t number = rows_end(stripe);
+        Need need{0, KeyIndex(arena_, header).growth(hash), key_bytes == 0 ? 0 : heaps_[stripe].growth(key_bytes)};
+        if (header.free_row != 0 || (number & ((1u << chunk_bits_) - 1)) != 0) return need;
+        need.row = chunk_bytes();
+        if (number >> chunk_bits_ == header.directory_capacity) need.row += 16 * std::max(header.directory_capacity, 8u);
+        return need;
+    }
+    bool fits(uint64_t bytes) const { return bytes == 0 || arena_.used() + bytes <= limits_.bytes; }
+
+    // Calls visit(number) for some rows whose slots are near the hash's. Under the stripe's lock.
+    template <class Visit>
+    void near(uint32_t stripe, uint64_t hash, uint32_t most, Visit visit) {
+        KeyIndex(arena_, header_->stripe[stripe]).near(hash, most, visit);
+    }
+
+    // Adds a row for a key that has none, reserved if rows are limited: version 0, step -1, payload
+    // as it comes. Under the stripe's write lock. Throws std::bad_alloc, and nothing was added.
     template <class Keys>
     uint32_t insert(uint32_t stripe, uint64_t hash, const Keys &keys, size_t i) {
         StripeHeader &header = header_->stripe[stripe];
         KeyIndex index(arena_, header);
         index.make_room(hash, StoredKeys<Keys>{*this, stripe});
-        const uint32_t number = header.free_row != 0 ? header.free_row - 1 : add_row(stripe);
         const uint64_t key = keys.store(i, arena_, heaps_[stripe]);
+        uint32_t number;
+        try {
+            number = header.free_row != 0 ? header.free_row - 1 : add_row(stripe);
+        } catch (const std::bad_alloc &) {
+            Keys::release(key, heaps_[stripe]);
+            throw;
+        }
         RowHeader *added = row(stripe, number);
         if (header.free_row != 0) header.free_row = static_cast<uint32_t>(added->key);
         added->key = key;
@@ -335,21 +420,28 @@ public:
         erased->mark = kFree;
         erased->key = header.free_row;
         header.free_row = number + 1;
+        if (uses_) use(stripe, number)->store(0, std::memory_order_relaxed);
         header.live.fetch_sub(1, std::memory_order_relaxed);
+        if (limits_.rows != UINT64_MAX) give_back();
+    }
+    // Likewise, by what is stored.
+    template <class Keys>
+    void remove(uint32_t stripe, uint32_t number) {
+        remove<Keys>(stripe, StoredKeys<Keys>{*this, stripe}.hash(number), number);
     }
 
-    // Removes the rows of n keys; found[i] tells whether there was one. `forget(stripe, row)` is
-    // called before a row goes.
+    // Removes the rows of n keys; found[i] tells whether there was one, as `forget(stripe, row)`
+    // says before a row goes.
     template <class Keys, class Forget>
     void erase(const Keys &keys, size_t n, uint8_t *found, Forget forget) {
-        const BatchPlan plan(keys, n);
+        const BatchPlan plan = this->plan(keys, n);
         each<WriteGuard>(StripeList(plan), [&](uint32_t s) {
             for (uint32_t k = 0; k < plan.size(s); ++k) {
                 const uint32_t i = plan.positions(s)[k];
                 const uint32_t number = find(s, plan.hashes[i], keys, i);
-                found[i] = number != kNone;
-                if (!found[i]) continue;
-                forget(s, row(s, number));
+                found[i] = 0;
+                if (number == kNone) continue;
+                found[i] = forget(s, row(s, number));
                 remove<Keys>(s, plan.hashes[i], number);
             }
         });
@@ -377,7 +469,7 @@ public:
     }
 
 private:
-    static constexpr uint64_t kChunkBytes = 32768, kSpare = 65536;
+    static constexpr uint64_t kChunkBytes = 32768, kSmallChunkBytes = 8192, kSpare = 65536;
     static constexpr uint32_t kMaxHeld = 1024;
 
     template <class Keys>
@@ -405,14 +497,16 @@ private:
         }
     };
 
+    uint64_t chunk_bytes() const { return uint64_t{row_bytes_ + (uses_ ? 8 : 0)} << chunk_bits_; }
+
     uint32_t add_row(uint32_t stripe) {
         StripeHeader &header = header_->stripe[stripe];
         const uint32_t number = rows_end(stripe);
         if (number >= kMaxRowsPerStripe) throw std::bad_alloc();
         const uint32_t chunk = number >> chunk_bits_;
         if ((number & ((1u << chunk_bits_) - 1)) == 0) {
-            const uint64_t rows = arena_.allocate(uint64_t{row_bytes_} << chunk_bits_);
             if (chunk == header.directory_capacity) grow_directory(header);
+            const uint64_t rows = arena_.allocate(chunk_bytes());
             arena_.at<uint64_t>(header.directory.load(std::memory_order_relaxed))[chunk] = rows;
         }
         header.rows_end.store(number + 1, std::memory_order_relaxed);
@@ -435,6 +529,10 @@ private:
 
     Arena arena_;
     uint32_t row_bytes_, chunk_bits_;
+    const bool uses_;
+    const Limits limits_;
+    const uint32_t stripe_bits_;
+    std::atomic<uint64_t> reserved_{0};  // rows that are there or about to be, where they are limited
     TableHeader *header_;
     std::vector<BlockHeap> heaps_;
     StripeLock locks_[kStripes];

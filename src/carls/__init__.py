@@ -44,12 +44,18 @@ from carls.errors import (
 )
 from carls.keys import Keys
 from carls.specs import (
+    FIFO,
     FTRL,
+    LFU,
+    LRU,
     SGD,
+    TTL,
     Adagrad,
     Adam,
+    Admission,
     Constant,
     EmbeddingSpec,
+    Eviction,
     FeatureSpec,
     Initializer,
     Momentum,
@@ -62,10 +68,15 @@ from carls.specs import (
 from carls.version import VERSION as __version__
 
 __all__ = [
+    "FIFO",
     "FTRL",
+    "LFU",
+    "LRU",
     "SGD",
+    "TTL",
     "Adagrad",
     "Adam",
+    "Admission",
     "Bank",
     "BankError",
     "BankRestartedError",
@@ -77,6 +88,7 @@ __all__ = [
     "DriftLimit",
     "EmbeddingSpec",
     "EmbeddingTable",
+    "Eviction",
     "FeatureRows",
     "FeatureSpec",
     "FeatureTable",

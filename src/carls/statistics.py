@@ -115,7 +115,13 @@ class Counters(_Value):
         writes: requests to assign rows or push gradients that were applied.
         written: row versions made by them.
         clipped: row versions among them whose gradient the optimizer clipped.
+        dropped: keys of such requests whose values or gradients were dropped, as they had no row
+            and got none: not admitted, or no room.
         erased: rows removed by requests to erase.
+        evicted: rows that went for others, by the table's limits.
+        expired: rows whose time was over when they were met or swept.
+        unadmitted: keys among those `missed` that a training look-up gave their initial value but no
+            row: not admitted yet, or no room.
         rejected: requests to write or erase that were answered with an error and changed nothing.
         retried: requests to write or erase that repeated one that had been applied, and so
             changed nothing.
@@ -129,7 +135,11 @@ class Counters(_Value):
     writes: int = 0
     written: int = 0
     clipped: int = 0
+    dropped: int = 0
     erased: int = 0
+    evicted: int = 0
+    expired: int = 0
+    unadmitted: int = 0
     rejected: int = 0
     retried: int = 0
 
@@ -215,7 +225,7 @@ class TableStatistics(_Value):
         kind: "embedding" or "feature".
         keys: type of the keys: "int64", "string" or "bytes"; None until the first use fixes it.
         rows: that are there now.
-        nbytes: memory taken by rows, keys and index.
+        nbytes: memory taken by rows, keys, index and admission.
         counters: what happened to it.
         producers: who wrote rows, by name.
         readers: who looked rows up, by name.

@@ -56,7 +56,7 @@ def test_forged_offsets(offsets: list[int]) -> None:
     with pytest.raises(ValueError, match="ascending offsets"):
         _core.unique_bytes(forged, data)
     with pytest.raises(ValueError, match="ascending offsets"):
-        _core.FeatureTable(False, [("fixed", 4)]).erase(None, forged, data)
+        _core.FeatureTable(False, [("fixed", 4)]).erase(None, forged, data, 1)
 
 
 INTEGERS = np.array([1, 2], np.int64)

@@ -41,6 +41,14 @@ INITIALIZERS = (
     | st.builds(carls.Uniform, st.floats(-9, 0), st.floats(0, 9))
     | st.builds(carls.Normal, POSITIVE, FINITE)
 )
+EVICTIONS = st.sampled_from([None, carls.LRU(), carls.LFU(), carls.FIFO(), carls.TTL(2.5)])
+LIMITED = st.fixed_dictionaries(
+    {"max_rows": st.integers(1, 2**40), "eviction": EVICTIONS},
+    optional={
+        "max_bytes": st.integers(2**30, 2**50),
+        "admission": st.builds(carls.Admission, st.integers(1, 255), st.integers(1024, 2**20)),
+    },
+)
 KEY_TYPES = st.sampled_from([None, "int64", "string", "bytes"])
 
 
@@ -55,6 +63,13 @@ KEY_TYPES = st.sampled_from([None, "int64", "string", "bytes"])
     )
 )
 def test_embedding_specs_survive_json(spec: EmbeddingSpec) -> None:
+    assert spec_from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+@given(LIMITED)
+def test_limits_survive_json(limits: dict[str, Any]) -> None:
+    spec = EmbeddingSpec(dim=2, **limits)
+    assert spec.eviction == (limits["eviction"] or carls.LRU())
     assert spec_from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
@@ -89,6 +104,14 @@ def test_feature_specs_survive_json(columns: dict[str, str], keys: str | None) -
         ({"dim": 2, "optimizer": {"name": "sgd", "rate": 1}}, "rate"),
         ({"dim": 2, "optimizer": {"name": "adam", "max_norm": -2}}, "max_norm=-2"),
         ({"dim": 2, "initializer": 5}, "5"),
+        ({"dim": 2, "max_rows": 0}, "max_rows=0"),
+        ({"dim": 2, "max_rows": 2.5}, "2.5"),
+        ({"dim": 2, "max_bytes": 70_000}, "max_bytes=70000"),
+        ({"dim": 2, "max_bytes": 1 << 20, "admission": carls.Admission(2)}, "max_bytes=1048576"),
+        ({"dim": 2, "eviction": "lru"}, "without a limit"),
+        ({"dim": 2, "max_rows": 2, "eviction": "random"}, "random"),
+        ({"dim": 2, "eviction": "ttl"}, "seconds"),
+        ({"dim": 2, "admission": "lru"}, "lru"),
     ],
     ids=str,
 )

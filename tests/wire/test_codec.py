@@ -180,7 +180,7 @@ STATISTICS = st.builds(
     keys=st.none() | TEXT,
     rows=COUNT,
     nbytes=COUNT,
-    counters=st.builds(Counters, *[COUNT] * 11),
+    counters=st.builds(Counters, *[COUNT] * 15),
     producers=st.lists(
         st.builds(
             ProducerStatistics, name=TEXT, written=COUNT, step=st.integers(-1, 2**63), age=st.floats(0, 1e9)

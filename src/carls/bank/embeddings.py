@@ -11,16 +11,20 @@ import numpy as np
 
 from carls import _core
 from carls.bank.checks import check_gradients, check_meta, check_records, check_step, check_values, least_step
+from carls.bank.clock import TICKS_PER_S
 from carls.bank.tables import NO_ROOM, Table, empty_meta
-from carls.bank.tally import Written
+from carls.bank.tally import GrowthCounts, Written
 from carls.errors import InvalidRequestError
 from carls.keys import Keys
 from carls.messages import ROW_META, AgeBound, Floats, LearningRate, Meta, Vectors
-from carls.specs import Constant, EmbeddingSpec, Initializer, Normal, Optimizer, TableSpec, Uniform
+from carls.specs import TTL, Constant, EmbeddingSpec, Initializer, Normal, Optimizer, TableSpec, Uniform
 from carls.vectors import as_dtype
 
 #: Changes of the learning rate that a table remembers; older ones are forgotten.
 MAX_LEARNING_RATES = 100
+
+#: What stands for no limit in the core.
+_UNLIMITED = 2**64 - 1
 
 
 class _Change(NamedTuple):
@@ -49,6 +53,7 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
             seed=spec.seed,
             **_initializer_arguments(spec.initializer),
             **_optimizer_arguments(self.optimizer),
+            **_growth_arguments(spec),
         )
 
     @property
@@ -127,10 +132,10 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         step = check_step(step)
         rows = self.rows(keys)
         try:
-            rows.assign(keys.integers, keys.offsets, keys.data, values, step, producer, now)
+            written = rows.assign(keys.integers, keys.offsets, keys.data, values, step, producer, now)
         except NO_ROOM as error:
             raise self.full(error) from None
-        return Written(len(keys))
+        return Written(*written)
 
     @property
     def record_floats(self) -> int:
@@ -155,10 +160,10 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         raw = np.ascontiguousarray(check_meta(self.name, meta, len(keys))).view(np.uint8)
         rows = self.rows(keys)
         try:
-            rows.restore(keys.integers, keys.offsets, keys.data, records, raw, now)
+            written = rows.restore(keys.integers, keys.offsets, keys.data, records, raw, now)
         except NO_ROOM as error:
             raise self.full(error) from None
-        return Written(len(keys))
+        return Written(*written)
 
     def push(self, keys: Keys, gradients: Vectors, step: int, producer: int, now: int) -> Written:
         """Apply gradients (n, dim) by the table's optimizer."""
@@ -172,6 +177,9 @@ class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
         except NO_ROOM as error:
             raise self.full(error) from None
         return Written(*pushed)
+
+    def growth(self) -> GrowthCounts:
+        return GrowthCounts() if self._rows is None else GrowthCounts(*self._rows.growth())
 
     def _without_optimizer(self, hence: str) -> InvalidRequestError:
         return InvalidRequestError(
@@ -188,6 +196,18 @@ def _initializer_arguments(policy: Initializer) -> dict[str, Any]:
         return {"initializer": policy.name, "a": policy.mean, "b": policy.std}
     value = policy.value if isinstance(policy, Constant) else 0.0
     return {"initializer": "constant", "a": value, "b": 0.0}
+
+
+def _growth_arguments(spec: EmbeddingSpec) -> dict[str, Any]:
+    eviction, admission = spec.eviction, spec.admission
+    return {
+        "max_rows": _UNLIMITED if spec.max_rows is None else spec.max_rows,
+        "max_bytes": _UNLIMITED if spec.max_bytes is None else spec.max_bytes,
+        "eviction": "none" if eviction is None else eviction.name,
+        "ttl": round(eviction.seconds * TICKS_PER_S) if isinstance(eviction, TTL) else 0,
+        "admit_after": 0 if admission is None else admission.after,
+        "admission_window": 0 if admission is None else admission.window,
+    }
 
 
 def _optimizer_arguments(policy: Optimizer | None) -> dict[str, Any]:

@@ -264,7 +264,7 @@ class Engine:
         table = self._any_table(request.table)
 
         def apply() -> Erased:
-            found = table.erase(request.keys)
+            found = table.erase(request.keys, self._clock.ticks())
             table.tally.erased(int(found.sum()))
             return Erased(found)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from carls import _core
 from carls.bank.announcements import Announcements
-from carls.bank.tally import Tally
+from carls.bank.tally import GrowthCounts, Tally
 from carls.errors import InvalidKeyError, InvalidRequestError, RequestTooLargeError, TableFullError
 from carls.keys import Keys
 from carls.messages import ROW_META, Bools, LearningRate, Meta
@@ -96,11 +96,11 @@ class Table(Generic[S, C]):
                     self.spec = self.spec.with_keys(key_type)
                     self._rows = self._make_rows(key_type == "int64")
 
-    def erase(self, keys: Keys) -> Bools:
-        """Remove rows; returns (n,) bool, whether each key had one."""
+    def erase(self, keys: Keys, now: int) -> Bools:
+        """Remove rows; returns (n,) bool, whether each key had one at `now` of the bank's clock."""
         rows = self.rows(keys)
         try:
-            return rows.erase(keys.integers, keys.offsets, keys.data).view(np.bool_)
+            return rows.erase(keys.integers, keys.offsets, keys.data, now).view(np.bool_)
         except NO_ROOM as error:
             raise self.full(error) from None
 
@@ -156,14 +156,18 @@ class Table(Generic[S, C]):
             keys=self.spec.keys,
             rows=len(self),
             nbytes=self.nbytes,
-            counters=self.tally.counters(readers),
+            counters=self.tally.counters(readers, self.growth()),
             producers=self.tally.producers(now),
             readers=readers,
         )
 
+    def growth(self) -> GrowthCounts:
+        """What happened to rows for want of room or of time."""
+        return GrowthCounts()
+
     @property
     def nbytes(self) -> int:
-        """Bytes of rows, keys and index."""
+        """Bytes of rows, keys, index and admission."""
         return 0 if self._rows is None else self._rows.nbytes
 
     def __len__(self) -> int:

@@ -20,10 +20,20 @@ MAX_NAMES = 256
 
 
 class Written(NamedTuple):
-    """What one write did: row versions made, and those of them whose gradient was clipped."""
+    """What one write did: row versions made, those of them whose gradient was clipped, and keys whose
+    values or gradients were dropped, as they have no row and got none."""
 
     rows: int
     clipped: int = 0
+    dropped: int = 0
+
+
+class GrowthCounts(NamedTuple):
+    """What limits and policies did to rows and keys: as in `Counters`."""
+
+    evicted: int = 0
+    expired: int = 0
+    unadmitted: int = 0
 
 
 @dataclass
@@ -42,7 +52,7 @@ class Tally:
     def __init__(self) -> None:
         self._readers: dict[str, _core.Reader] = {}
         self._producers: dict[str, _Producer] = {}
-        self._writes = self._clipped = self._erased = self._rejected = self._retried = 0
+        self._writes = self._clipped = self._dropped = self._erased = self._rejected = self._retried = 0
         self._lock = threading.Lock()
 
     def reader(self, name: str) -> _core.Reader:
@@ -82,6 +92,7 @@ class Tally:
         with self._lock:
             self._writes += 1
             self._clipped += written.clipped
+            self._dropped += written.dropped
             known = self._producers.setdefault(_shared(producer, self._producers), _Producer())
             known.written += written.rows
             known.step = max(known.step, int(step))
@@ -92,7 +103,11 @@ class Tally:
         with self._lock:
             self._erased += rows
 
-    def counters(self, readers: tuple[ReaderStatistics, ...]) -> Counters:
+    def counters(
+        self,
+        readers: tuple[ReaderStatistics, ...],
+        growth: GrowthCounts = GrowthCounts(),  # noqa: B008 - frozen
+    ) -> Counters:
         """All counts, look-ups as those of `readers`."""
         with self._lock:
             return Counters(
@@ -104,7 +119,9 @@ class Tally:
                 writes=self._writes,
                 written=sum(producer.written for producer in self._producers.values()),
                 clipped=self._clipped,
+                dropped=self._dropped,
                 erased=self._erased,
+                **growth._asdict(),
                 rejected=self._rejected,
                 retried=self._retried,
             )

@@ -107,7 +107,12 @@ def _counts(counted: Counters) -> list[str]:
         f"{_count(counted.clipped)} clipped, {_count(counted.erased)} erased;\n"
         f"  writes rejected {_count(counted.rejected)}, retried {_count(counted.retried)}"
     )
-    return [reads, writes]
+    growth = (
+        f"limits: {_count(counted.evicted)} evicted, {_count(counted.expired)} expired, "
+        f"{_count(counted.unadmitted)} unadmitted, {_count(counted.dropped)} dropped"
+    )
+    touched = counted.evicted or counted.expired or counted.unadmitted or counted.dropped
+    return [reads, writes, growth] if touched else [reads, writes]
 
 
 def _readers(table: TableStatistics) -> Table:

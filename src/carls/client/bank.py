@@ -41,7 +41,9 @@ from carls.messages import (
     TableInfo,
 )
 from carls.specs import (
+    Admission,
     EmbeddingSpec,
+    Eviction,
     FeatureSpec,
     Initializer,
     Normal,
@@ -98,6 +100,10 @@ class Bank:
         keys: str | None = None,
         optimizer: Optimizer | str | Mapping[str, Any] | None = None,
         initializer: Initializer | str | Mapping[str, Any] = Normal(0.05),  # noqa: B008 - frozen
+        max_rows: int | None = None,
+        max_bytes: int | None = None,
+        eviction: Eviction | str | Mapping[str, Any] | None = None,
+        admission: Admission | Mapping[str, Any] | None = None,
         wire_dtype: str = "float32",
     ) -> EmbeddingTable:
         """Open the embedding table `name`, or create it.
@@ -110,6 +116,12 @@ class Bank:
             keys: "int64", "string" or "bytes"; None: whatever is used first.
             optimizer: applied to pushed gradients; an object, its name or its JSON form.
             initializer: first value of rows that look-ups create; likewise.
+            max_rows: rows that there may be at any time; None: any number.
+            max_bytes: of rows, keys, index and admission at any time; None: any number.
+            eviction: "lru", "lfu", "fifo" or an object, `carls.TTL(seconds)` among them: which row
+                goes when a new one needs its room. None: "lru" if there is a limit.
+            admission: `carls.Admission(after=n)`: keys get rows at their n-th sighting. None: at
+                their first.
             wire_dtype: with "float16", values and gradients of this handle are rounded to float16
                 before they travel, and values widened to the table's dtype after. No part of the
                 spec: each handle chooses. A bank in this process rounds alike.
@@ -126,6 +138,10 @@ class Bank:
             keys=keys,
             optimizer=None if optimizer is None else Optimizer.of(optimizer),
             initializer=Initializer.of(initializer),
+            max_rows=max_rows,
+            max_bytes=max_bytes,
+            eviction=None if eviction is None else Eviction.of(eviction),
+            admission=None if admission is None else Admission.of(admission),
         )
         return self._remember(EmbeddingTable(self, check_name("table", name), spec, wire_dtype))
 

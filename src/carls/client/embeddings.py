@@ -90,7 +90,9 @@ class EmbeddingTable(PortableTable[EmbeddingSpec]):
         Args:
             keys: list of int, str or bytes, numpy or Arrow array, or `Keys`.
             create: whether unknown keys get a row with its initial value. With False they come
-                back as zeros with `found` False, nothing is created, and no row's `count` grows.
+                back as zeros with `found` False, nothing is created, and no row's `count` grows. A
+                table with limits or admission may refuse: such keys come with their initial value
+                and `found` False.
             at_step: the reader's training step.
             max_age_steps: rows whose step is below `at_step - max_age_steps` are not `fresh`.
             max_age_s: rows written longer ago, in seconds, are not `fresh`.

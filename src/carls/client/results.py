@@ -71,7 +71,8 @@ class Rows(RowsMeta):
     """Rows of an embedding table.
 
     Attributes:
-        values: (n, dim) of the table's dtype; zeros exactly where `found` is False.
+        values: (n, dim) of the table's dtype. Where `found` is False: zeros if the look-up was not to create
+            rows; otherwise the initial value, of a key that its table did not admit or has no room for.
     """
 
     values: Vectors

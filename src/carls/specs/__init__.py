@@ -1,5 +1,6 @@
 """Frozen value objects that describe tables and their policies; JSON in and out."""
 
+from carls.specs.eviction import FIFO, LFU, LRU, TTL, Admission, Eviction
 from carls.specs.initializers import Constant, Initializer, Normal, Uniform, Zeros
 from carls.specs.optimizers import FTRL, SGD, Adagrad, Adam, Momentum, Optimizer, RowwiseAdagrad, Slot
 from carls.specs.tables import (
@@ -11,12 +12,18 @@ from carls.specs.tables import (
 )
 
 __all__ = [
+    "FIFO",
     "FTRL",
+    "LFU",
+    "LRU",
     "SGD",
+    "TTL",
     "Adagrad",
     "Adam",
+    "Admission",
     "Constant",
     "EmbeddingSpec",
+    "Eviction",
     "FeatureSpec",
     "Initializer",
     "Momentum",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar, cast
 
 from carls.errors import InvalidSpecError
+from carls.specs.eviction import LRU, TTL, Admission, Eviction
 from carls.specs.initializers import Initializer, Normal
 from carls.specs.optimizers import Optimizer
 from carls.vectors import LARGEST, check_dtype
@@ -80,6 +81,11 @@ class EmbeddingSpec(TableSpec):
         seed: of the initial values, 0 to 2**64 - 1.
         optimizer: applied to pushed gradients; None for tables that are only assigned to.
         initializer: makes the value of a row that a look-up creates.
+        max_rows: rows that there may be at any time, 1 to 2**40; None: any number.
+        max_bytes: of rows, keys, index and admission together, at any time; None: any number. At
+            least room for 64 rows.
+        eviction: which row goes for a new one; LRU where there is a limit and nothing else is said.
+        admission: which keys get rows; None: all.
     """
 
     kind: ClassVar[str] = "embedding"
@@ -89,6 +95,10 @@ class EmbeddingSpec(TableSpec):
     keys: str | None = None
     optimizer: Optimizer | None = None
     initializer: Initializer = field(default_factory=Normal)
+    max_rows: int | None = None
+    max_bytes: int | None = None
+    eviction: Eviction | None = None
+    admission: Admission | None = None
 
     def __post_init__(self) -> None:
         self._check_keys()
@@ -102,6 +112,26 @@ class EmbeddingSpec(TableSpec):
             raise InvalidSpecError(
                 f"initializer={self.initializer!r}: expected values of at most {self.largest:.5g} in size"
             )
+        self._check_growth()
+
+    def _check_growth(self) -> None:
+        if self.admission is not None:
+            object.__setattr__(self, "admission", Admission.of(self.admission))
+        if self.max_rows is not None:
+            object.__setattr__(self, "max_rows", _integer("max_rows", self.max_rows, 1, 2**40))
+        if self.max_bytes is not None:
+            # A row has at most a header, its value, twice as much of state, and its place in the index.
+            least = 2**16 + 64 * (12 * self.dim + 64) + (self.admission.nbytes if self.admission else 0)
+            object.__setattr__(self, "max_bytes", _integer("max_bytes", self.max_bytes, least, 2**50))
+        limited = self.max_rows is not None or self.max_bytes is not None
+        if self.eviction is not None:
+            object.__setattr__(self, "eviction", Eviction.of(self.eviction))
+            if not limited and not isinstance(self.eviction, TTL):
+                raise InvalidSpecError(
+                    f"eviction={self.eviction!r} without a limit: expected max_rows or max_bytes with it"
+                )
+        elif limited:
+            object.__setattr__(self, "eviction", LRU())
 
     @property
     def largest(self) -> float:
@@ -118,6 +148,10 @@ class EmbeddingSpec(TableSpec):
             "keys": self.keys,
             "optimizer": None if self.optimizer is None else self.optimizer.to_json(),
             "initializer": self.initializer.to_json(),
+            "max_rows": self.max_rows,
+            "max_bytes": self.max_bytes,
+            "eviction": None if self.eviction is None else self.eviction.to_json(),
+            "admission": None if self.admission is None else self.admission.to_json(),
         }
 
 

@@ -30,7 +30,9 @@ class DynamicEmbedding(nn.Module):
     push, which leaves in the background, in order. Pushes happen inside `backward()`: a scaled loss pushes
     scaled gradients, so do not train it under a gradient scaler.
 
-    In eval mode nothing is created: missing rows are zeros, and `last_rows.found` tells them.
+    In eval mode nothing is created: missing rows are zeros, and `last_rows.found` tells them. In training
+    mode, keys that a table with limits or admission refuses come with their initial value, `found` is
+    False, and the bank drops their gradients and counts them.
 
     Args:
         table: handle of an embedding table. Without an optimizer it can only be read:

@@ -6,6 +6,7 @@ from carls.testing.conformance.asynchrony import Asynchrony
 from carls.testing.conformance.bad_input import BadInput
 from carls.testing.conformance.drift import DriftLimits
 from carls.testing.conformance.features import Features
+from carls.testing.conformance.growth import Growth
 from carls.testing.conformance.halves import HalfPrecision
 from carls.testing.conformance.keys import KeyTypes
 from carls.testing.conformance.learning_rates import LearningRates
@@ -20,6 +21,7 @@ class BankConformance(
     Tables,
     Rows,
     HalfPrecision,
+    Growth,
     LearningRates,
     KeyTypes,
     BadInput,
