@@ -89,5 +89,5 @@ def test_an_empty_batch_does_nothing() -> None:
         rows = bank._transport._engine._tables["t"]._rows
         none, values = np.empty(0, np.int64), np.empty((0, 3), np.float32)
         rows.assign(none, None, None, values, 0, 0, 0)
-        assert len(rows.erase(none, None, None)) == 0
+        assert len(rows.erase(none, None, None, 1)) == 0
         assert len(rows) == 0
