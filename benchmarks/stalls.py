@@ -38,6 +38,8 @@ from carls.cli.results import Result, check_writable, write_json
 GOAL_MS = 20.0
 #: What stands for all operations of the bank together, and the two controls.
 ANY, THREAD, PROCESS = "any operation", "control thread", "control process"
+#: Calls that each thread makes even if growth is done before, so that every kind has its turns.
+_LEAST_CALLS = 75
 #: Keys of the rows that are erased and made anew start here, far from all others.
 _ERASED = 1 << 40
 
@@ -247,8 +249,8 @@ def note(
 ) -> dict[str, list[float]]:
     """Seconds of each call of the work, by kind, until `stopped` or the work's end."""
     seconds: dict[str, list[float]] = {}
-    for kind, call in work:
-        if stopped():
+    for number, (kind, call) in enumerate(work):
+        if number >= _LEAST_CALLS and stopped():
             break
         start = time.perf_counter()
         call()

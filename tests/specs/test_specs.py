@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 import carls
 from carls.specs import EmbeddingSpec, FeatureSpec, Initializer, Optimizer, spec_from_json
 
-FINITE = st.floats(-1e30, 1e30)
+FINITE = st.floats(-1e13, 1e13)
 POSITIVE = st.floats(1e-6, 1e6)
 SHARE = st.floats(0, 0.999)
-COMMON = {"lr": POSITIVE, "weight_decay": POSITIVE, "max_norm": st.none() | POSITIVE}
+COMMON = {"lr": POSITIVE, "weight_decay": st.floats(0, 1), "max_norm": st.none() | POSITIVE}
 ACCUMULATING = {"initial_accumulator": POSITIVE, "eps": POSITIVE}
 OPTIMIZERS = (
     st.none()
