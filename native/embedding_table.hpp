@@ -414,7 +414,8 @@ private:
     template <class Keys>
     uint32_t find(uint32_t s, uint64_t hash, const Keys &keys, size_t i, uint64_t now) {
         const uint32_t number = store_.find(s, hash, keys, i);
-        if (number == RowStore::kNone || !growth_.expired(store_.row(s, number), now)) return number;
+        if (number == RowStore::kNone || !growth_.eviction().expires()) return number;
+        if (!growth_.expired(store_.row(s, number), now)) return number;
         growth_.take_back<Keys>(s, number);
         return RowStore::kNone;
     }
