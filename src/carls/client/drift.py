@@ -32,7 +32,8 @@ class DriftLimit:
     0 is synchronous: publish at each step, and each waits for its maker. None never waits, so
     that staleness can be swept by one loop over (0, 1, 4, 16, None). A trainer has to publish at
     least every `max_age_steps + 1` steps. Rows that were prefetched before the wait may be older
-    by as many steps as they were fetched ahead. Thread-safe.
+    by as many steps as they were fetched ahead. Knowledge of a later step than the trainer's, as after
+    it went back to an earlier checkpoint, is new enough: start its makers anew too. Thread-safe.
 
     Args:
         tables: handle of a table, or several.
