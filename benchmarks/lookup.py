@@ -14,10 +14,10 @@ import torch
 import typer
 
 import carls
-from benchmarks import options
-from benchmarks.comparison import Comparison, run, versions
+from benchmarks.command import command
+from benchmarks.comparison import Comparison, versions
 from benchmarks.plan import Distribution, Indices, Plan
-from benchmarks.tables import Matrix, fill, integer_keys, use_threads, weights
+from benchmarks.tables import Matrix, fill, integer_keys, weights
 from carls.cli.bench.cases import Cases
 
 OURS = "carls"
@@ -66,19 +66,13 @@ def comparisons(plan: Plan) -> Iterator[Comparison]:
                 yield Comparison(title, batch, stores.cases(picks))
 
 
-def main(
-    keys: options.Keys = None,
-    batch: options.Batch = None,
-    dim: options.Dim = None,
-    rows: options.Rows = None,
-    calls: options.Calls = None,
-    quick: options.Quick = False,
-    json: options.Json = None,
-) -> None:
-    """Time look-ups in process against numpy, dicts and torch."""
-    use_threads(1)
-    plan = Plan.of(FULL, quick=quick, keys=keys, batch=batch, dim=dim, rows=rows, calls=calls)
-    run("lookup", plan, comparisons(plan), json, threads=1, versions=versions("numpy", "torch"))
+main = command(
+    "lookup",
+    "Time look-ups in process against numpy, dicts and torch.",
+    FULL,
+    comparisons,
+    lambda: versions("numpy", "torch"),
+)
 
 
 if __name__ == "__main__":

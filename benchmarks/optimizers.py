@@ -13,12 +13,12 @@ import torch
 import typer
 
 import carls
-from benchmarks import options
-from benchmarks.comparison import Comparison, run, versions
+from benchmarks.command import command
+from benchmarks.comparison import Comparison, versions
 from benchmarks.plan import Distribution, Indices, Plan
 from benchmarks.push import TorchEmbedding
 from benchmarks.scattered import Scattered
-from benchmarks.tables import Matrix, fill, integer_keys, use_threads, weights
+from benchmarks.tables import Matrix, fill, integer_keys, weights
 from carls.cli.bench.cases import Cases
 
 FULL = Plan((Distribution.UNIFORM,), batch=(1024,), dim=(64,), rows=1_000_000, calls=400)
@@ -81,19 +81,13 @@ def comparisons(plan: Plan) -> Iterator[Comparison]:
                     yield Comparison(f"{name}, {title}", batch, cases)
 
 
-def main(
-    keys: options.Keys = None,
-    batch: options.Batch = None,
-    dim: options.Dim = None,
-    rows: options.Rows = None,
-    calls: options.Calls = None,
-    quick: options.Quick = False,
-    json: options.Json = None,
-) -> None:
-    """Time a push by each optimizer against its bytes and against torch. Needs a C compiler."""
-    use_threads(1)
-    plan = Plan.of(FULL, quick=quick, keys=keys, batch=batch, dim=dim, rows=rows, calls=calls)
-    run("optimizers", plan, comparisons(plan), json, threads=1, versions=versions("torch"))
+main = command(
+    "optimizers",
+    "Time a push by each optimizer against its bytes and against torch. Needs a C compiler.",
+    FULL,
+    comparisons,
+    lambda: versions("torch"),
+)
 
 
 if __name__ == "__main__":

@@ -27,10 +27,10 @@ from redis._parsers import _HiredisParser, _RESP2Parser
 from redis.connection import Connection, ConnectionPool, HiredisRespSerializer, PythonRespSerializer
 
 import carls
-from benchmarks import options
-from benchmarks.comparison import Comparison, run, versions
+from benchmarks.command import command
+from benchmarks.comparison import Comparison, versions
 from benchmarks.plan import Distribution, Plan
-from benchmarks.tables import Matrix, fill, string_keys, use_threads, weights
+from benchmarks.tables import Matrix, fill, string_keys, weights
 from carls.cli.bench.cases import Cases
 from carls.cli.bench.process import serving
 from carls.errors import UnavailableError
@@ -179,26 +179,24 @@ def writes(
     n = len(lists)
     cases: Cases = {"carls": lambda i: table.assign(lists[i % n], values)}
     for name, store in stores.items():
-        for command, write in (("SET pipeline", store.assign_by_set), ("MSET", store.assign_by_mset)):
-            cases[f"Redis {command}, {name}"] = lambda i, write=write: write(lists[i % n], values)  # type: ignore[misc]
+        for how, write in (("SET pipeline", store.assign_by_set), ("MSET", store.assign_by_mset)):
+            cases[f"Redis {how}, {name}"] = lambda i, write=write: write(lists[i % n], values)  # type: ignore[misc]
     return cases
 
 
-def main(
-    keys: options.Keys = None,
-    batch: options.Batch = None,
-    dim: options.Dim = None,
-    rows: options.Rows = None,
-    calls: options.Calls = None,
-    quick: options.Quick = False,
-    json: options.Json = None,
-) -> None:
-    """Time look-ups and writes over loopback TCP against a Redis server."""
-    use_threads(1)
-    plan = Plan.of(FULL, quick=quick, keys=keys, batch=batch, dim=dim, rows=rows, calls=calls)
+def compared_versions() -> dict[str, str]:
+    """Versions of the server and its clients."""
     said = subprocess.run([server_program(), "--version"], capture_output=True, text=True, check=True).stdout
-    found = {**versions("redis", "hiredis"), "redis-server": said.split("v=")[1].split()[0]}
-    run("redis_server", plan, comparisons(plan), json, threads=1, versions=found)
+    return {**versions("redis", "hiredis"), "redis-server": said.split("v=")[1].split()[0]}
+
+
+main = command(
+    "redis_server",
+    "Time look-ups and writes over loopback TCP against a Redis server.",
+    FULL,
+    comparisons,
+    compared_versions,
+)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,11 @@ from typing import TypeAlias
 import typer
 
 import carls
-from benchmarks import options
-from benchmarks.comparison import Comparison, run, versions
+from benchmarks.command import command
+from benchmarks.comparison import Comparison, versions
 from benchmarks.grpc_echo import GrpcEchoClient, grpc_echo_process
 from benchmarks.plan import Distribution, Plan
-from benchmarks.tables import Matrix, fill, string_keys, use_threads, weights
+from benchmarks.tables import Matrix, fill, string_keys, weights
 from carls.cli.bench.cases import Cases
 from carls.cli.bench.echo import EchoClient, echo_process, lookup_request, push_request
 from carls.service.process import BankProcess
@@ -171,19 +171,13 @@ def comparisons(plan: Plan) -> Iterator[Comparison]:
                     yield Comparison(f"dtypes of pushes over {socket}, {title}", batch, pushed, ours=2)
 
 
-def main(
-    keys: options.Keys = None,
-    batch: options.Batch = None,
-    dim: options.Dim = None,
-    rows: options.Rows = None,
-    calls: options.Calls = None,
-    quick: options.Quick = False,
-    json: options.Json = None,
-) -> None:
-    """Time look-ups and pushes through a server against exchanges without a table."""
-    use_threads(1)
-    plan = Plan.of(FULL, quick=quick, keys=keys, batch=batch, dim=dim, rows=rows, calls=calls)
-    run("remote", plan, comparisons(plan), json, threads=1, versions=versions("pyarrow", "grpcio"))
+main = command(
+    "remote",
+    "Time look-ups and pushes through a server against exchanges without a table.",
+    FULL,
+    comparisons,
+    lambda: versions("pyarrow", "grpcio"),
+)
 
 
 if __name__ == "__main__":

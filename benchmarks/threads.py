@@ -15,10 +15,10 @@ import torch
 import typer
 
 import carls
-from benchmarks import options
-from benchmarks.comparison import Comparison, run, versions
+from benchmarks.command import command
+from benchmarks.comparison import Comparison, versions
 from benchmarks.plan import Distribution, Plan
-from benchmarks.tables import fill, integer_keys, use_threads, weights
+from benchmarks.tables import fill, integer_keys, weights
 from carls.cli.bench.cases import Cases
 
 FULL = Plan(tuple(Distribution), batch=(1024,), dim=(64,), rows=1_000_000, calls=200)
@@ -75,19 +75,14 @@ def _comparison(name: str, title: str, batch: int, shares: Shares) -> Comparison
     return Comparison(f"{name}, {title}", 2 * SHARE * batch, cases)
 
 
-def main(
-    keys: options.Keys = None,
-    batch: options.Batch = None,
-    dim: options.Dim = None,
-    rows: options.Rows = None,
-    calls: options.Calls = None,
-    quick: options.Quick = False,
-    json: options.Json = None,
-) -> None:
-    """Time look-ups in process by one thread and by two at once."""
-    use_threads(1)
-    plan = Plan.of(FULL, quick=quick, keys=keys, batch=batch, dim=dim, rows=rows, calls=calls)
-    run("threads", plan, comparisons(plan), json, threads="1 and 2", versions=versions("torch"))
+main = command(
+    "threads",
+    "Time look-ups in process by one thread and by two at once.",
+    FULL,
+    comparisons,
+    lambda: versions("torch"),
+    threads="1 and 2",
+)
 
 
 if __name__ == "__main__":
