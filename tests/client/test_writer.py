@@ -26,7 +26,7 @@ class FakeBank:
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, int, bool]] = []
-        self.failures: list[Exception] = []
+        self.failures: list[BaseException] = []
         self.open = threading.Event()
         self.open.set()
 
@@ -291,3 +291,24 @@ def test_a_write_behind_another_is_sent_with_what_is_left_of_its_deadline() -> N
         first.result(10)
         waiting.join(10)
     assert left[1] <= 9.9
+
+
+def test_a_write_that_was_interrupted_is_kept_and_repeated() -> None:
+    bank = FakeBank()
+    with writing(bank) as writer:
+        bank.failures = [KeyboardInterrupt()]
+        with pytest.raises(KeyboardInterrupt):
+            writer.write(erase("a") + erase("b"), 5)
+        writer.flush(5)
+    assert [(name, number) for name, number, _ in bank.sent] == [("a", 1), ("a", 1), ("b", 2)]
+
+
+def test_a_fault_of_this_side_is_not_repeated_for_ever() -> None:
+    bank = FakeBank()
+    with writing(bank) as writer:
+        bank.failures = [KeyError("no such dtype")]
+        with pytest.raises(KeyError):
+            writer.write(erase("a"), 5)
+        writer.write(erase("b"), 5)
+        writer.flush(5)
+    assert [name for name, _, _ in bank.sent] == ["a", "b"]

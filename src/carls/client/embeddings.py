@@ -42,7 +42,6 @@ from carls.messages import (
     ScanPage,
     SetLearningRate,
     Vectors,
-    WriteId,
 )
 from carls.specs import EmbeddingSpec, Optimizer
 from carls.vectors import LARGEST, as_dtype, check_dtype
@@ -212,7 +211,7 @@ class EmbeddingTable(PortableTable[EmbeddingSpec]):
         the rate of now, but with no other. Setting the rate of now changes nothing.
 
         Args:
-            lr: >= 0.
+            lr: 0 to 1e6.
             step: the trainer's step; -1: not said.
             timeout_s: deadline; default the bank's.
 
@@ -330,10 +329,7 @@ class EmbeddingTable(PortableTable[EmbeddingSpec]):
         return [self._builder(request, batch[part], array[part], step) for part in parts]
 
     def _builder(self, request: type[Assign | PushGradients], keys: Keys, array: Vectors, step: int) -> Any:
-        def build(write: WriteId) -> Assign | PushGradients:
-            return request(self.name, keys, array, step, self.bank.producer, write)
-
-        return build
+        return partial(request, self.name, keys, array, step, self.bank.producer)
 
     def _rate(self, lr: float, step: int) -> Any:
         """A builder of the request; refuses what cannot be before it is queued."""

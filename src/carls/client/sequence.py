@@ -111,6 +111,8 @@ class WriteSequence:
                     bank=error.bank,
                     table=error.table,
                 ) from error
+            except Exception:
+                raise  # a fault of this side, before anything was sent: repeating it would fail again
             except BaseException:
                 # Such as KeyboardInterrupt: nobody has seen a reply.
                 self._keep(identity, request, parts[at + 1 :])
