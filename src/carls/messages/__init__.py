@@ -1,0 +1,146 @@
+"""Messages: every request that a bank understands and every reply it gives.
+
+A request means the same whether it is handed to an engine in this process or crosses the
+wire: `carls.bank.Engine.handle(request)` gives the reply. Transports only carry messages.
+
+Requests with a `write` are applied exactly once: the bank keeps, per (client, table), the
+highest sequence number that it has seen and that write's reply.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from carls.messages.banks import BankInfo, BankStatus, DescribeBank, FetchStatus
+from carls.messages.embeddings import Assign, Export, Import, Lookup, PushGradients, RowBatch, Scan, ScanPage
+from carls.messages.features import (
+    FeatureAssign,
+    FeatureBatch,
+    FeatureImport,
+    FeatureLookup,
+    FeaturePage,
+    FeatureScan,
+)
+from carls.messages.knowledge import Announce, KnowledgeInfo, LatestKnowledge
+from carls.messages.models import (
+    FetchModel,
+    LatestModel,
+    ListModels,
+    ModelInfo,
+    ModelPart,
+    NoModel,
+    PublishModel,
+)
+from carls.messages.rows import ROW_META, AgeBound, Bools, Done, Floats, Int64s, Meta, Vectors, WriteId
+from carls.messages.tables import (
+    DescribeTable,
+    DropTable,
+    Erase,
+    Erased,
+    FetchStatistics,
+    LearningRate,
+    ListTables,
+    OpenTable,
+    SetLearningRate,
+    TableInfo,
+)
+from carls.statistics import TableStatistics
+
+Request: TypeAlias = (
+    OpenTable
+    | SetLearningRate
+    | ListTables
+    | DescribeTable
+    | DropTable
+    | DescribeBank
+    | FetchStatistics
+    | FetchStatus
+    | Lookup
+    | Assign
+    | PushGradients
+    | Erase
+    | Scan
+    | Export
+    | Import
+    | FeatureLookup
+    | FeatureAssign
+    | FeatureScan
+    | FeatureImport
+    | Announce
+    | LatestKnowledge
+    | PublishModel
+    | LatestModel
+    | FetchModel
+    | ListModels
+)
+Reply: TypeAlias = (
+    TableInfo
+    | list[TableInfo]
+    | BankInfo
+    | TableStatistics
+    | BankStatus
+    | Done
+    | RowBatch
+    | Erased
+    | ScanPage
+    | FeatureBatch
+    | FeaturePage
+    | KnowledgeInfo
+    | ModelInfo
+    | list[ModelInfo]
+    | NoModel
+    | ModelPart
+)
+
+
+__all__ = [
+    "ROW_META",
+    "AgeBound",
+    "Announce",
+    "Assign",
+    "BankInfo",
+    "BankStatus",
+    "Bools",
+    "DescribeBank",
+    "DescribeTable",
+    "Done",
+    "DropTable",
+    "Erase",
+    "Erased",
+    "Export",
+    "FeatureAssign",
+    "FeatureBatch",
+    "FeatureImport",
+    "FeatureLookup",
+    "FeaturePage",
+    "FeatureScan",
+    "FetchModel",
+    "FetchStatistics",
+    "FetchStatus",
+    "Floats",
+    "Import",
+    "Int64s",
+    "KnowledgeInfo",
+    "LatestKnowledge",
+    "LatestModel",
+    "LearningRate",
+    "ListModels",
+    "ListTables",
+    "Lookup",
+    "Meta",
+    "ModelInfo",
+    "ModelPart",
+    "NoModel",
+    "OpenTable",
+    "PublishModel",
+    "PushGradients",
+    "Reply",
+    "Request",
+    "RowBatch",
+    "Scan",
+    "ScanPage",
+    "SetLearningRate",
+    "TableInfo",
+    "Vectors",
+    "WriteId",
+]
