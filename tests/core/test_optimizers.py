@@ -15,7 +15,7 @@ import carls
 from carls.bank.embeddings import EmbeddingTable
 from carls.messages import AgeBound
 from carls.specs import EmbeddingSpec
-from carls.specs.tables import MAX_TRAINED
+from carls.specs.embeddings import MAX_TRAINED
 from carls.testing.optimizers import OptimizerState, clip, step
 
 DIMS = [1, 3, 16, 64, 100]

@@ -1,15 +1,12 @@
 """Frozen value objects that describe tables and their policies; JSON in and out."""
 
+from carls.specs.embeddings import EmbeddingSpec
 from carls.specs.eviction import FIFO, LFU, LRU, TTL, Admission, Eviction
+from carls.specs.features import FeatureSpec
 from carls.specs.initializers import Constant, Initializer, Normal, Uniform, Zeros
+from carls.specs.kinds import spec_from_json
 from carls.specs.optimizers import FTRL, SGD, Adagrad, Adam, Momentum, Optimizer, RowwiseAdagrad, Slot
-from carls.specs.tables import (
-    EmbeddingSpec,
-    FeatureSpec,
-    TableSpec,
-    check_name,
-    spec_from_json,
-)
+from carls.specs.tables import KeyedSpec, TableSpec, check_name
 
 __all__ = [
     "FIFO",
@@ -26,6 +23,7 @@ __all__ = [
     "Eviction",
     "FeatureSpec",
     "Initializer",
+    "KeyedSpec",
     "Momentum",
     "Normal",
     "Optimizer",
