@@ -86,7 +86,7 @@ def test_keys_that_share_everything_but_their_end() -> None:
 def test_an_empty_batch_does_nothing() -> None:
     with carls.connect() as bank:
         bank.embeddings("t", dim=3, keys="int64")
-        rows = bank._transport._engine._tables["t"]._rows
+        rows = bank._transport._engine._catalog.find("t")._rows
         none, values = np.empty(0, np.int64), np.empty((0, 3), np.float32)
         rows.assign(none, None, None, values, 0, 0, 0)
         assert len(rows.erase(none, None, None, 1)) == 0

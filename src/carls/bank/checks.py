@@ -11,7 +11,7 @@ from carls import _core
 from carls.errors import InvalidRequestError, InvalidValueError
 from carls.messages import AgeBound, Floats, Meta, Vectors
 from carls.specs import EmbeddingSpec
-from carls.specs.tables import MAX_TRAINED
+from carls.specs.embeddings import MAX_TRAINED
 from carls.vectors import LARGEST, as_dtype
 
 #: Longest wait of one request, in seconds.

@@ -12,7 +12,7 @@ import numpy as np
 from carls import _core
 from carls.bank.checks import check_gradients, check_meta, check_records, check_step, check_values, least_step
 from carls.bank.clock import TICKS_PER_S
-from carls.bank.tables import NO_ROOM, Table, empty_meta
+from carls.bank.keyed import NO_ROOM, KeyedTable, empty_meta
 from carls.bank.tally import GrowthCounts, Written
 from carls.errors import InvalidRequestError
 from carls.keys import Keys
@@ -34,7 +34,7 @@ class _Change(NamedTuple):
     at: float
 
 
-class EmbeddingTable(Table[EmbeddingSpec, _core.EmbeddingTable]):
+class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
     """Rows of vectors with an optimizer inside.
 
     `spec` is the one that the table was made with. Its learning rate may have been changed since.

@@ -17,7 +17,7 @@ from carls.bank.columns import (
     from_core,
     to_core,
 )
-from carls.bank.tables import NO_ROOM, Table, empty_meta
+from carls.bank.keyed import NO_ROOM, KeyedTable, empty_meta
 from carls.bank.tally import Written
 from carls.errors import RequestTooLargeError
 from carls.keys import Keys
@@ -25,7 +25,7 @@ from carls.messages import ROW_META, AgeBound, Meta
 from carls.specs import FeatureSpec
 
 
-class FeatureTable(Table[FeatureSpec, _core.FeatureTable]):
+class FeatureTable(KeyedTable[FeatureSpec, _core.FeatureTable]):
     """Rows of typed columns."""
 
     def _make_rows(self, integers: bool) -> _core.FeatureTable:

@@ -1,44 +1,25 @@
-"""What all tables of the engine share: a spec, rows in the core, keys of one type."""
+"""What all tables of the engine share: a name, a spec, what was announced and what happened."""
 
 from __future__ import annotations
 
-import threading
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-import numpy as np
-
-from carls import _core
 from carls.bank.announcements import Announcements
 from carls.bank.tally import GrowthCounts, Tally
-from carls.errors import InvalidKeyError, InvalidRequestError, RequestTooLargeError, TableFullError
-from carls.keys import Keys
-from carls.messages import ROW_META, Bools, LearningRate, Meta
+from carls.messages import LearningRate
 from carls.specs import TableSpec
 from carls.statistics import TableStatistics
 
 S = TypeVar("S", bound=TableSpec)
-C = TypeVar("C", _core.EmbeddingTable, _core.FeatureTable)
-
-#: Most rows of one page of a scan.
-MAX_PAGE_ROWS = 65_536
-
-#: Bytes of values that a page of a scan aims at: pages of wide rows have fewer. The core bounds
-#: the bytes of a page's keys likewise.
-MAX_PAGE_BYTES = 64 << 20
-
-#: Bytes of one look-up's reply. Clients split long before; this is for raw requests.
-MAX_REPLY_BYTES = 1 << 30
-
-#: What the core raises when it cannot take more; `Table.full` says it to callers.
-NO_ROOM = (_core.TableFull, MemoryError)
 
 
-class Table(Generic[S, C]):
-    """Rows of one table. The core's rows are made when the type of the keys is known.
+class Table(Generic[S]):
+    """One table.
 
     Attributes:
         name: of the table.
         spec: of the table.
+        announcements: how new its makers say that it is.
         tally: of what happened to it.
     """
 
@@ -47,105 +28,18 @@ class Table(Generic[S, C]):
         self.spec: S = spec
         self.announcements = Announcements(name)
         self.tally = Tally()
-        self._rows: C | None = None
-        self._lock = threading.Lock()
-        if spec.keys is not None:
-            self._rows = self._make_rows(spec.keys == "int64")
-
-    def _make_rows(self, integers: bool) -> C:
-        raise NotImplementedError
 
     def accepts(self, spec: TableSpec) -> bool:
         """Whether the table may be opened with `spec`."""
         return self.spec.accepts(spec)
 
+    def open(self, spec: TableSpec) -> bool:
+        """As `accepts`; if so, what the table's own spec leaves open is fixed by `spec`."""
+        return self.accepts(spec)
+
     def learning_rates(self, now_s: float) -> tuple[LearningRate, ...]:  # noqa: ARG002
         """The rates that took the place of the spec's, oldest first."""
         return ()
-
-    @property
-    def row_nbytes(self) -> int:
-        """Bytes of one row in a reply, without its key and its lists."""
-        raise NotImplementedError
-
-    def rows(self, keys: Keys) -> C:
-        """The core's rows, after a check that `keys` have the table's type.
-
-        The first keys fix the type if the spec left it open.
-        """
-        if len(keys) == 0:
-            raise InvalidKeyError("empty batch of keys: expected at least one key", table=self.name)
-        if self._rows is None:
-            with self._lock:
-                if self._rows is None:
-                    self.spec = self.spec.with_keys(keys.type)
-                    self._rows = self._make_rows(keys.type == "int64")
-        if keys.type != self.spec.keys:
-            raise InvalidKeyError(
-                f"key {keys[0]!r:.80} has type {keys.type}: table {self.name!r} has keys of type "
-                f"{self.spec.keys}; a table's key type is fixed by its first use or by keys= in its spec",
-                table=self.name,
-            )
-        return self._rows
-
-    def open_keys(self, key_type: str | None) -> None:
-        """Fix the key type, if it is open still."""
-        if key_type is not None and self._rows is None:
-            with self._lock:
-                if self._rows is None:
-                    self.spec = self.spec.with_keys(key_type)
-                    self._rows = self._make_rows(key_type == "int64")
-
-    def erase(self, keys: Keys, now: int) -> Bools:
-        """Remove rows; returns (n,) bool, whether each key had one at `now` of the bank's clock."""
-        rows = self.rows(keys)
-        try:
-            return rows.erase(keys.integers, keys.offsets, keys.data, now).view(np.bool_)
-        except NO_ROOM as error:
-            raise self.full(error) from None
-
-    def page(self, cursor: int, limit: int) -> tuple[Keys | None, int]:
-        """Keys of up to `limit` rows from `cursor` on, and the next cursor or -1.
-
-        A page has fewer rows, and one at least, where its keys or rows would be too many bytes.
-        """
-        if not 1 <= limit <= MAX_PAGE_ROWS:
-            raise InvalidRequestError(
-                f"a scan of {limit} rows a page: expected 1 to {MAX_PAGE_ROWS}", table=self.name
-            )
-        if cursor < 0:
-            raise InvalidRequestError(f"cursor {cursor}: expected 0 or a page's cursor", table=self.name)
-        if self._rows is None:
-            return None, -1
-        limit = min(limit, max(1, MAX_PAGE_BYTES // self.row_nbytes))
-        try:
-            first, data, cursor = self._rows.scan(cursor, limit)
-        except NO_ROOM as error:
-            raise self.full(error) from None
-        if data is None:
-            keys = Keys("int64", integers=first)
-        else:
-            keys = Keys(str(self.spec.keys), offsets=first, data=data)
-        return (keys if len(keys) else None), cursor
-
-    def check_reply(self, n: int) -> None:
-        """Raise unless n rows fit a reply."""
-        if n * self.row_nbytes > MAX_REPLY_BYTES:
-            raise RequestTooLargeError(
-                f"{n} rows of table {self.name!r} take {n * self.row_nbytes} bytes: expected at most "
-                f"{MAX_REPLY_BYTES} in one look-up; look up fewer keys at once",
-                table=self.name,
-            )
-
-    def full(self, error: Exception) -> TableFullError:
-        """What the core raised for want of room (`NO_ROOM`), with the table's name."""
-        if isinstance(error, MemoryError):
-            return TableFullError(
-                f"out of memory in table {self.name!r}, which takes {self.nbytes} bytes: erase rows, drop "
-                "tables, or give the bank more memory",
-                table=self.name,
-            )
-        return TableFullError(f"table {self.name!r} is full: {error}", table=self.name)
 
     def statistics(self, now: int) -> TableStatistics:
         """What the tally says; `now` is the bank's clock."""
@@ -153,7 +47,7 @@ class Table(Generic[S, C]):
         return TableStatistics(
             name=self.name,
             kind=self.spec.kind,
-            keys=self.spec.keys,
+            keys=self.key_type,
             rows=len(self),
             nbytes=self.nbytes,
             counters=self.tally.counters(readers, self.growth()),
@@ -161,20 +55,19 @@ class Table(Generic[S, C]):
             readers=readers,
         )
 
+    @property
+    def key_type(self) -> str | None:
+        """The type of its keys; None while it is open, and where there are none."""
+        return None
+
     def growth(self) -> GrowthCounts:
         """What happened to rows for want of room or of time."""
         return GrowthCounts()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of rows, keys, index and admission."""
-        return 0 if self._rows is None else self._rows.nbytes
+        """Bytes that the table takes."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
-        return 0 if self._rows is None else len(self._rows)
-
-
-def empty_meta(n: int) -> tuple[Any, Meta]:
-    """Room for the meta of n rows: the bytes for the core and the records over them."""
-    raw = np.empty(n * ROW_META.itemsize, np.uint8)
-    return raw, np.frombuffer(raw, ROW_META)
+        raise NotImplementedError

@@ -8,8 +8,8 @@ import numpy as np
 
 from carls.bank.embeddings import EmbeddingTable
 from carls.bank.features import FeatureTable
+from carls.bank.keyed import MAX_PAGE_BYTES
 from carls.bank.producers import Producers
-from carls.bank.tables import MAX_PAGE_BYTES
 from carls.keys import Keys
 from carls.messages import (
     ROW_META,

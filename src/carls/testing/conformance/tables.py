@@ -32,6 +32,12 @@ class Tables:
             bank.features("t", {"label": "int32"})
         assert caught.value.details["existing"]["dim"] == 2
 
+    def test_a_spec_that_is_refused_fixes_no_key_type(self, bank: Bank) -> None:
+        bank.embeddings("t", dim=2)
+        with pytest.raises(carls.SpecMismatchError):
+            bank.embeddings("t", dim=3, keys="int64")
+        assert bank.embeddings("t", dim=2, keys="string").spec.keys == "string"
+
     def test_a_dropped_table_is_gone(self, bank: Bank) -> None:
         table = bank.embeddings("t", dim=2)
         table.lookup([1])

@@ -1,0 +1,40 @@
+"""Requests about how new the rows of a table are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from carls.bank.catalog import Catalog
+from carls.bank.writes import Writes
+from carls.messages import Announce, Done, KnowledgeInfo, LatestKnowledge, Reply
+
+
+class KnowledgeHandlers:
+    """Keeps what makers announce, and tells those who wait for it.
+
+    Args:
+        catalog: of the bank.
+        writes: of the bank.
+    """
+
+    def __init__(self, catalog: Catalog, writes: Writes) -> None:
+        self._catalog = catalog
+        self._writes = writes
+
+    def handlers(self) -> dict[type, Callable[[Any], Reply]]:
+        """By class of request."""
+        return {Announce: self._announce, LatestKnowledge: self._latest}
+
+    def _announce(self, request: Announce) -> Reply:
+        announcements = self._catalog.find(request.table).announcements
+
+        def apply() -> Done:
+            announcements.add(request, self._writes.clock.ticks())
+            return Done()
+
+        return self._writes.uncounted(request.write, request.table, apply)
+
+    def _latest(self, request: LatestKnowledge) -> KnowledgeInfo:
+        announcements = self._catalog.find(request.table).announcements
+        return announcements.latest(request.at_least, request.wait_s, self._writes.clock)
