@@ -1,6 +1,7 @@
 """Banks and tables, as trainers and makers use them."""
 
-from carls.client.bank import Bank, connect
+from carls.client.bank import Bank
+from carls.client.connect import connect
 from carls.client.drift import DriftLimit
 from carls.client.embeddings import EmbeddingTable
 from carls.client.features import FeatureTable

@@ -6,7 +6,9 @@ import math
 import numbers
 from typing import Any
 
-from carls.errors import InvalidRequestError
+import numpy as np
+
+from carls.errors import InvalidRequestError, InvalidValueError
 from carls.messages import AgeBound
 
 #: Longest deadline, in seconds: a day.
@@ -78,3 +80,16 @@ def age_bound(at_step: Any, max_age_steps: Any, max_age_s: Any) -> AgeBound:
 
 
 _ANY_AGE = AgeBound()
+
+
+def as_floats(what: str, matrix: Any) -> Any:
+    """`matrix` as an array; anything but an array (lists, CPU tensors) is converted to float32."""
+    if isinstance(matrix, np.ndarray):
+        return matrix
+    try:
+        return np.asarray(matrix, dtype=np.float32)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InvalidValueError(
+            f"{what} of type {type(matrix).__name__} are no matrix of numbers ({error}): "
+            "expected a float32 array (n, dim)"
+        ) from None

@@ -1,9 +1,8 @@
-"""A bank as its users see it, and `connect`, which finds one."""
+"""A bank as its users see it."""
 
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 import weakref
@@ -11,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from carls.bank.checks import check_producer
 from carls.client.arguments import seconds
 from carls.client.drops import Drops
 from carls.client.embeddings import EmbeddingTable
@@ -27,7 +25,6 @@ from carls.errors import (
     ClosedError,
     InvalidRequestError,
     InvalidSpecError,
-    NotInThisVersionError,
 )
 from carls.messages import (
     BankInfo,
@@ -54,9 +51,6 @@ from carls.specs import (
 )
 
 H = TypeVar("H", bound=TableHandle[Any])
-
-#: Seconds that a call may take unless it says otherwise.
-DEFAULT_TIMEOUT_S = 10.0
 
 
 class Bank:
@@ -261,7 +255,9 @@ class Bank:
                 "a bank in memory cannot be sent to another process: start `carls serve` and "
                 "connect both processes to its URL"
             )
-        return (_reconnect, (self.url, self.producer, self.timeout_s))
+        from carls.client.connect import reconnect
+
+        return (reconnect, (self.url, self.producer, self.timeout_s))
 
     def __repr__(self) -> str:
         return f"Bank({self.url}, id={self.id[:8]})"
@@ -321,63 +317,3 @@ def _each_within(timeout_s: float, calls: Sequence[Callable[[float], None]]) -> 
         except Exception as error:
             errors.append(error)
     return errors
-
-
-def _reconnect(url: str, producer: str, timeout_s: float) -> Bank:
-    return connect(url, producer=producer, timeout_s=timeout_s)
-
-
-_LATER = {
-    "file": "durable banks",
-    "ray": "banks on a Ray cluster",
-    "grpc+tls": "TLS",
-}
-
-
-def connect(
-    url: str | None = None, *, producer: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
-) -> Bank:
-    """Connect to a bank.
-
-    Args:
-        url: None or "memory://" for a new bank in this process, in memory; "grpc://host:port"
-            (port 7070 if none is given) or "grpc+unix:///path" for a bank server.
-        producer: the name that writes carry, and under which look-ups are counted; default
-            "host/process id".
-        timeout_s: deadline of calls that name none, in seconds.
-
-    Returns:
-        A `Bank`; close it, or use it in a `with` block.
-
-    Raises:
-        InvalidRequestError: a URL of another kind.
-        NotInThisVersionError: a kind of bank that is planned.
-        UnavailableError: nobody answers there.
-    """
-    deadline = seconds("timeout_s", timeout_s)
-    name = check_producer(f"{socket.gethostname()}/{os.getpid()}" if producer is None else producer)
-    transport = _transport("memory://" if url is None else url)
-    try:
-        return Bank(transport, name, deadline)
-    except BaseException:
-        transport.close()
-        raise
-
-
-def _transport(url: str) -> Transport:
-    if not isinstance(url, str):
-        raise InvalidRequestError(f"bank URL {url!r:.80}: expected a str such as 'grpc://host:port'")
-    scheme = url.split("://")[0]
-    if url == "memory://":
-        return LocalTransport()
-    if scheme in _LATER:
-        raise NotInThisVersionError(f"{url}: {_LATER[scheme]} are not in this version; use grpc://host:port")
-    if scheme == "grpc" and "," in url:
-        raise NotInThisVersionError(
-            f"{url}: rows spread over servers are not in this version; name one server"
-        )
-    if scheme in ("grpc", "grpc+unix"):
-        from carls.client.flight import FlightTransport
-
-        return FlightTransport(url)
-    raise InvalidRequestError(f"bank URL {url!r}: expected memory://, grpc://host:port or grpc+unix:///path")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 
 from carls.bank.checks import check_gradients, check_shape, check_size, check_step, check_values
-from carls.bank.tables import MAX_PAGE_ROWS
-from carls.client.arguments import age_bound, integer, truth
+from carls.bank.keyed import MAX_PAGE_ROWS
+from carls.client.arguments import age_bound, as_floats, integer, truth
 from carls.client.portable import PortableTable
+from carls.client.prefetch import Prefetched
 from carls.client.results import Rows
 from carls.client.split import split
 from carls.client.tabular import Held, Moved
@@ -24,7 +23,6 @@ from carls.errors import (
     BankRestartedError,
     ClosedError,
     DeadlineExceededError,
-    InvalidValueError,
     SpecMismatchError,
 )
 from carls.keys import Keys
@@ -46,16 +44,6 @@ from carls.messages import (
 from carls.specs import EmbeddingSpec, Optimizer
 from carls.vectors import LARGEST, as_dtype, check_dtype
 
-#: Look-ups that may be under way ahead of the one that will use them.
-MAX_PREFETCHED = 8
-
-
-class _Prefetched(NamedTuple):
-    keys: Keys
-    create: bool
-    bound: AgeBound
-    rows: Future[Rows]
-
 
 class EmbeddingTable(PortableTable[EmbeddingSpec]):
     """A table of vectors with an optimizer inside the bank.
@@ -66,8 +54,7 @@ class EmbeddingTable(PortableTable[EmbeddingSpec]):
 
     def __init__(self, bank: Any, name: str, spec: EmbeddingSpec, wire_dtype: str = "float32") -> None:
         self.wire_dtype = check_dtype("wire_dtype", wire_dtype)
-        self._prefetched: deque[_Prefetched] = deque()
-        self._prefetched_lock = threading.Lock()
+        self._prefetched = Prefetched()
         super().__init__(bank, name, spec)
 
     @property
@@ -109,7 +96,7 @@ class EmbeddingTable(PortableTable[EmbeddingSpec]):
         batch, bound = Keys.of(keys), age_bound(at_step, max_age_steps, max_age_s)
         create = truth("create", create)
         if self._prefetched:
-            ahead = self._take_prefetched(batch, create, bound)
+            ahead = self._prefetched.take((batch, create, bound))
             if ahead is not None:
                 return self._await(ahead, timeout_s)
         return self._read(timeout_s, lambda left: self._lookup(batch, create, bound, left))
@@ -145,12 +132,14 @@ class EmbeddingTable(PortableTable[EmbeddingSpec]):
         """
         batch, bound = Keys.of(keys), age_bound(at_step, max_age_steps, max_age_s)
         create = truth("create", create)
-        with self._prefetched_lock:
-            if len(self._prefetched) == MAX_PREFETCHED:
-                self._prefetched.popleft().rows.cancel()
-            lag = 0 if fresh else len(self._prefetched) + 1
-            rows = self._read_async(None, lambda left: self._fetch_ahead(batch, create, bound, left), lag=lag)
-            self._prefetched.append(_Prefetched(batch, create, bound, rows))
+        self._prefetched.start(
+            (batch, create, bound),
+            lambda ahead: self._read_async(
+                None,
+                lambda left: self._fetch_ahead(batch, create, bound, left),
+                lag=0 if fresh else ahead + 1,
+            ),
+        )
 
     def assign(self, keys: Any, values: Any, step: int = -1, timeout_s: float | None = None) -> None:
         """Set the rows of n keys.
@@ -336,11 +325,8 @@ class EmbeddingTable(PortableTable[EmbeddingSpec]):
         rate = Optimizer(lr=lr).lr
         return partial(SetLearningRate, self.name, rate, check_step(step), self.bank.producer)
 
-    def _drop_fetched(self) -> None:
-        with self._prefetched_lock:
-            for ahead in self._prefetched:
-                ahead.rows.cancel()
-            self._prefetched.clear()
+    def _forget_rows(self) -> None:
+        self._prefetched.drop()
 
     def _fetch_ahead(self, keys: Keys, create: bool, bound: AgeBound, timeout_s: float) -> Rows:
         try:
@@ -363,24 +349,3 @@ class EmbeddingTable(PortableTable[EmbeddingSpec]):
                 f"table {self.name!r}: the rows fetched ahead were not there within {timeout:g} s",
                 table=self.name,
             ) from None
-
-    def _take_prefetched(self, keys: Keys, create: bool, bound: AgeBound) -> Future[Rows] | None:
-        with self._prefetched_lock:
-            for ahead in self._prefetched:
-                if ahead.create == create and ahead.bound == bound and ahead.keys == keys:
-                    self._prefetched.remove(ahead)
-                    return ahead.rows
-        return None
-
-
-def as_floats(what: str, matrix: Any) -> Any:
-    """`matrix` as an array; anything but an array (lists, CPU tensors) is converted to float32."""
-    if isinstance(matrix, np.ndarray):
-        return matrix
-    try:
-        return np.asarray(matrix, dtype=np.float32)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise InvalidValueError(
-            f"{what} of type {type(matrix).__name__} are no matrix of numbers ({error}): "
-            "expected a float32 array (n, dim)"
-        ) from None

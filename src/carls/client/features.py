@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from carls.bank.checks import check_step
 from carls.bank.columns import check_batch, fixed_nbytes, row_nbytes
-from carls.bank.tables import MAX_PAGE_ROWS
+from carls.bank.keyed import MAX_PAGE_ROWS
 from carls.client.arguments import age_bound, integer
 from carls.client.feature_columns import FeatureColumns, as_batch
 from carls.client.portable import PortableTable

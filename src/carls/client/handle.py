@@ -9,20 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-import numpy as np
-
 from carls.client.arguments import integer, seconds
 from carls.client.sequence import Build
-from carls.client.split import split
 from carls.client.writer import Writer
 from carls.errors import BankRestartedError, ClientForgottenError, ClosedError, UnknownTableError
-from carls.keys import Keys
 from carls.messages import (
     Announce,
-    Bools,
     DescribeTable,
-    Erase,
-    Erased,
     FetchStatistics,
     KnowledgeInfo,
     LatestKnowledge,
@@ -79,14 +72,6 @@ class TableHandle(Generic[S]):
 
     def __len__(self) -> int:
         return self.describe().rows
-
-    def erase(self, keys: Any, timeout_s: float | None = None) -> Bools:
-        """Remove the rows of n keys; returns (n,) bool, whether each had one."""
-        batch = Keys.of(keys)
-        self._drop_fetched()
-        parts = [partial(Erase, self.name, batch[rows]) for rows in split(batch, 1)]
-        replies = self._write(parts, timeout_s)
-        return np.concatenate([cast("Erased", reply).found for reply in replies])
 
     def announce(self, step: int, part: int = 0, parts: int = 1, timeout_s: float | None = None) -> None:
         """Say that the table's rows, as far as they are made, come from checkpoints of `step` or later.
@@ -231,7 +216,7 @@ class TableHandle(Generic[S]):
             if mine:
                 self._open()
         if mine:
-            self._drop_fetched()
+            self._forget_rows()
         return self._restarted()
 
     def _restarted(self) -> BankRestartedError:
@@ -243,8 +228,8 @@ class TableHandle(Generic[S]):
             table=self.name,
         )
 
-    def _drop_fetched(self) -> None:
-        """Let go of rows that were fetched ahead and are not true any more."""
+    def _forget_rows(self) -> None:
+        """Let go of what the handle keeps of rows and is not true any more."""
 
     def _open(self) -> None:
         info = cast("TableInfo", self.bank._call(OpenTable(self.name, self.spec.to_json()), again=True))

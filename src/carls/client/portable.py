@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import pyarrow as pa
 
 from carls.client.arguments import integer, truth
-from carls.client.handle import TableHandle
+from carls.client.keyed import KeyedTable
 from carls.client.parquet import write_parquet
 from carls.client.results import RowsMeta
 from carls.client.sequence import Build
@@ -18,15 +18,15 @@ from carls.client.sources import PIECE_ROWS, Source, opened
 from carls.client.tabular import Held, Moved, TableColumns
 from carls.errors import InvalidKeyError, InvalidRequestError, InvalidValueError
 from carls.keys import Keys
-from carls.specs import TableSpec, spec_from_json
+from carls.specs import KeyedSpec, spec_from_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-S = TypeVar("S", bound=TableSpec)
+S = TypeVar("S", bound=KeyedSpec)
 
 
-class PortableTable(TableHandle[S]):
+class PortableTable(KeyedTable[S]):
     """What all tables can do with their rows as a whole.
 
     Rows have the column `key`, and an embedding table's `value` (lists of `dim` float32), a

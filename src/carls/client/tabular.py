@@ -20,7 +20,7 @@ from carls.client.results import RowsMeta
 from carls.errors import CarlsError, InvalidSpecError, InvalidValueError, SpecMismatchError
 from carls.keys import Keys
 from carls.messages import ROW_META, Meta, TableInfo
-from carls.specs import EmbeddingSpec, FeatureSpec, TableSpec, spec_from_json
+from carls.specs import EmbeddingSpec, FeatureSpec, KeyedSpec, spec_from_json
 
 #: Version of what the schema's metadata says.
 _FORMAT = 1
@@ -72,7 +72,7 @@ class Origin(NamedTuple):
     """Where rows come from: the table's name, its spec, and the names of its state's parts."""
 
     table: str
-    spec: TableSpec
+    spec: KeyedSpec
 
 
 class TableColumns:
@@ -86,7 +86,7 @@ class TableColumns:
         state: whether what it holds has the optimizer's state.
     """
 
-    def __init__(self, table: str, spec: TableSpec, held: Held, metadata: bool, state: bool) -> None:
+    def __init__(self, table: str, spec: KeyedSpec, held: Held, metadata: bool, state: bool) -> None:
         self._table, self._spec, self._held, self._state = table, spec, held, state
         own = {field.name for field in held.fields} if isinstance(spec, FeatureSpec) else set()
         # No column of a feature table starts with an underscore.
@@ -242,7 +242,10 @@ def read_origin(schema: pa.Schema) -> Origin | None:
         facts = json.loads(said)
         if facts["format"] != _FORMAT:
             raise InvalidSpecError(f"format {facts['format']!r}: this version reads {_FORMAT}")
-        return Origin(str(facts["table"]), spec_from_json(facts["spec"]))
+        spec = spec_from_json(facts["spec"])
+        if not isinstance(spec, KeyedSpec):
+            raise InvalidSpecError(f"a table of kind {spec.kind!r} has no rows that move")
+        return Origin(str(facts["table"]), spec)
     except (ValueError, TypeError, KeyError, AttributeError, CarlsError) as error:
         raise InvalidValueError(
             f"the schema's metadata {said!r:.200} under 'carls' does not describe a table: {error!r}"
