@@ -127,7 +127,7 @@ class _Sight:
     def info(self) -> KnowledgeInfo:
         """As last seen; nothing known, if the bank was replaced since."""
         seen = self._seen
-        return _UNKNOWN if seen is None or seen[1] != self.table._bank_id else seen[0]
+        return _UNKNOWN if seen is None or seen[1] != self.table._link.bank_id else seen[0]
 
     @property
     def is_old(self) -> bool:
@@ -136,7 +136,7 @@ class _Sight:
 
     def ask(self, at_least: int, wait_s: float) -> KnowledgeInfo:
         """Ask the bank, and wait for step `at_least` up to `wait_s` seconds."""
-        bank_id = self.table._bank_id
+        bank_id = self.table._link.bank_id
         info = self.table.knowledge(at_least, wait_s)
         self._seen = (info, bank_id, time.monotonic())
         return info

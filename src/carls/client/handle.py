@@ -10,9 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from carls.client.arguments import integer, seconds
+from carls.client.link import Link
 from carls.client.sequence import Build
 from carls.client.writer import Writer
-from carls.errors import BankRestartedError, ClientForgottenError, ClosedError, UnknownTableError
+from carls.errors import BankRestartedError, ClosedError
 from carls.messages import (
     Announce,
     DescribeTable,
@@ -55,12 +56,16 @@ class TableHandle(Generic[S]):
         self._writer = Writer(f"table {name!r} of {bank.url}", self._send)
         self._reader: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        #: Held while the table is opened anew, which takes calls; nothing else is taken meanwhile.
-        self._renewal = threading.Lock()
         self._closed = False
         self.spec: S = spec
-        self._bank_id = ""
-        self._open()
+        self._link = Link(
+            bank,
+            lambda: (self._writer,),
+            self._open,
+            f"its in-memory rows are gone. Table {name!r} is open again and the next call works; fill it "
+            "anew if nobody else does",
+            table=name,
+        )
 
     def describe(self) -> TableInfo:
         """The table's spec, number of rows and bytes, as the bank has them now."""
@@ -186,57 +191,19 @@ class TableHandle(Generic[S]):
         return self._writer.write_async(parts, self._timeout(timeout_s))
 
     def _send(self, request: Request, timeout_s: float) -> Reply:
-        """Send a request; finds out here whether the bank was replaced by another."""
-        known, transport = self._bank_id, self.bank._transport
-        if transport.bank_id != known:
-            raise self._renewed(known)
-        write = getattr(request, "write", None)
-        if write is not None and not self._writer.made(write):
-            # Another thread has renewed the handle since this write was begun for the old bank.
-            raise self._restarted()
         try:
-            return transport.call(request, timeout_s)
+            return self._link.send(request, timeout_s)
         except BankRestartedError:
-            self.bank._learn_id()
-            raise self._renewed(known) from None
-        except (ClientForgottenError, UnknownTableError) as error:
-            if self.bank._learn_id() != known:
-                raise self._renewed(known) from None
-            if isinstance(error, ClientForgottenError):
-                self._writer.renew()
-            raise
-
-    def _renewed(self, old: str) -> BankRestartedError:
-        """Open the table in the bank that is there now, unless another thread has; says so.
-
-        If that fails, the handle stays with the old bank, and its next call tries again.
-        """
-        with self._renewal:
-            mine = self._bank_id == old
-            if mine:
-                self._open()
-        if mine:
             self._forget_rows()
-        return self._restarted()
-
-    def _restarted(self) -> BankRestartedError:
-        return BankRestartedError(
-            f"the bank at {self.bank.url} was replaced by bank {self._bank_id}: its in-memory rows are "
-            f"gone. Table {self.name!r} is open again and the next call works; fill it anew if nobody "
-            "else does",
-            bank=self.bank.url,
-            table=self.name,
-        )
+            raise
 
     def _forget_rows(self) -> None:
         """Let go of what the handle keeps of rows and is not true any more."""
 
-    def _open(self) -> None:
+    def _open(self) -> str:
         info = cast("TableInfo", self.bank._call(OpenTable(self.name, self.spec.to_json()), again=True))
         self.spec = cast("S", spec_from_json(info.spec))
-        # In this order: whoever sees the new bank's id sees the identity that is meant for it.
-        self._writer.renew()
-        self._bank_id = info.bank
+        return info.bank
 
     def _timeout(self, timeout_s: float | None) -> float:
         return self.bank.timeout_s if timeout_s is None else seconds("timeout_s", timeout_s)

@@ -14,11 +14,10 @@ import numpy.typing as npt
 import safetensors.numpy
 
 from carls.client.arguments import integer, seconds
+from carls.client.link import Link
 from carls.client.results import Model
 from carls.client.writer import Writer
 from carls.errors import (
-    BankRestartedError,
-    ClientForgottenError,
     InvalidRequestError,
     InvalidValueError,
 )
@@ -50,9 +49,14 @@ class Models:
 
     def __init__(self, bank: Bank) -> None:
         self._bank = bank
-        self._bank_id = bank.id
         self._writers: dict[str, Writer] = {}
         self._lock = threading.Lock()
+        self._link = Link(
+            bank,
+            self._all_writers,
+            lambda: bank.id,
+            "its models are gone. The next call works; publish them again if nobody else does",
+        )
 
     def publish(
         self, name: str, tensors: Mapping[str, Any], step: int, keep: int = 3, timeout_s: float | None = None
@@ -167,39 +171,8 @@ class Models:
         return self._bank.timeout_s if timeout_s is None else seconds("timeout_s", timeout_s)
 
     def _send(self, request: Request, timeout_s: float) -> Reply:
-        """Send a request; finds out here whether the bank was replaced by another."""
         self._bank._check()
-        known, transport = self._bank_id, self._bank._transport
-        if transport.bank_id != known:
-            raise self._renewed(known)
-        if isinstance(request, PublishModel) and not self._writer(request.model).made(request.write):
-            # Another thread has learnt of the new bank since this write was begun for the old one.
-            raise self._restarted()
-        try:
-            return transport.call(request, timeout_s)
-        except BankRestartedError:
-            self._bank._learn_id()
-            raise self._renewed(known) from None
-        except ClientForgottenError:
-            if isinstance(request, PublishModel):
-                self._writer(request.model).renew()
-            raise
-
-    def _renewed(self, old: str) -> BankRestartedError:
-        """Go over to the bank that is there now, unless another thread has; says so."""
-        with self._lock:
-            if self._bank_id == old:
-                for writer in self._writers.values():
-                    writer.renew()
-                self._bank_id = self._bank.id
-        return self._restarted()
-
-    def _restarted(self) -> BankRestartedError:
-        return BankRestartedError(
-            f"the bank at {self._bank.url} was replaced by bank {self._bank_id}: its models are gone. "
-            "The next call works; publish them again if nobody else does",
-            bank=self._bank.url,
-        )
+        return self._link.send(request, timeout_s)
 
 
 def _serialized(name: str, tensors: Mapping[str, Any]) -> bytes:
