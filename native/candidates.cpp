@@ -7,12 +7,16 @@
 #include <optional>
 
 #include "arrays.hpp"
+#include "errors.hpp"
 #include "results.hpp"
 #include "sampling.hpp"
 
 namespace carls {
 
 namespace {
+
+// Bytes of keys that one call gives.
+constexpr size_t kMaxKeyBytesOfCall = size_t{1} << 30;
 
 using Numbers = Vector<int64_t>;
 
@@ -54,7 +58,10 @@ nb::tuple keys(const Population &self, const Numbers &ranks) {
         for (size_t i = 0; i < n; ++i) numbers.data[i] = self.number(static_cast<size_t>(rank[i]));
         return nb::make_tuple(numbers.array, nb::none());
     }
-    require(bytes <= INT32_MAX, "expected keys of at most 2 GiB");
+    if (bytes > kMaxKeyBytesOfCall) {
+        throw BatchTooLarge("the keys of one call take " + std::to_string(bytes) + " bytes: expected at most " +
+                            std::to_string(kMaxKeyBytesOfCall));
+    }
     Result<int32_t> offsets({n + 1});
     Result<uint8_t> data({bytes});
     offsets.data[0] = 0;

@@ -85,6 +85,37 @@ class Form:
         return facts.parse(self.facts, facts.load(raw))
 
 
+class OptionalForm:
+    """A message without facts, one of whose columns is not sent where its field is None.
+
+    Args:
+        message: the class of message.
+        columns: the fields that travel as columns, in order.
+        optional: the field that may be None.
+    """
+
+    def __init__(self, message: Any, columns: Mapping[str, Column], optional: str) -> None:
+        self.message = message
+        self._optional = optional
+        self._whole = Form(message, columns, unsaid={})
+        rest = {name: column for name, column in columns.items() if name != optional}
+        self._rest = Form(message, rest, unsaid={})
+
+    def check_schema(self, schema: pa.Schema) -> None:
+        """As `Form.check_schema`."""
+        (self._whole if self._optional in schema.names else self._rest).check_schema(schema)
+
+    def encode(self, message: Any) -> Frame:
+        """As `Form.encode`."""
+        return (self._rest if getattr(message, self._optional) is None else self._whole).encode(message)
+
+    def decode(self, frame: Frame) -> Any:
+        """As `Form.decode`."""
+        if frame.batch is None or self._optional in frame.batch.schema.names:
+            return self._whole.decode(frame)
+        return self._rest.decode(frame, **{self._optional: None})
+
+
 class PageForm:
     """A page of a scan: keys, the columns of its rows, and where the next page begins.
 
