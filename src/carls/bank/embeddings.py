@@ -159,8 +159,8 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
 
     def _sample_too_large(self, what: str) -> RequestTooLargeError:
         return RequestTooLargeError(
-            f"sample of table {self.name!r}: {what} in one reply; ask for fewer contexts or candidates at a time, "
-            "or for values=False",
+            f"sample of table {self.name!r}: {what} in one reply; ask for fewer contexts or candidates at a "
+            "time, or for values=False",
             table=self.name,
         )
 

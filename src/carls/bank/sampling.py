@@ -53,7 +53,7 @@ class _StaleError(Exception):
 class Sampler:
     """Draws candidates from one table's rows. Thread-safe.
 
-    Ranks and weights are those of a ranking; whether the drawn rows are there still is looked up when they are
+    Ranks and weights are those of a ranking; whether the drawn rows are there still is seen when they are
     read. Those that are not are drawn anew, under a new ranking if they are many.
 
     Args:
@@ -154,8 +154,9 @@ class _Draw:
         if not self._last and (self._stale or turn > 0):
             raise _StaleError
         context, negatives, there = drawn
+        unique = "unique " if wanted.unique else ""
         raise InvalidRequestError(
-            f"context {contexts[context]} asks for {negatives} {'unique ' if wanted.unique else ''}negatives: "
+            f"context {contexts[context]} asks for {negatives} {unique}negatives: "
             f"table {self._table!r} has {there} rows for it, without its positives and what is excluded; ask "
             f"for fewer{', or with unique=False' if there and wanted.unique else ''}",
             table=self._table,

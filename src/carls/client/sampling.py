@@ -51,8 +51,8 @@ class SamplingTable(TableHandle[EmbeddingSpec]):
                 context.
             unique: whether a context's negatives are drawn without replacement.
             exclude: keys that are drawn for no context, as for `lookup`. Those without a row change nothing.
-            seed: from 0 on; or a pair (seed, counter), other draws for each. The same gives the same candidates
-                as long as nothing changes in the table. None: chance.
+            seed: from 0 on; or a pair (seed, counter), other draws for each. The same gives the same
+                candidates as long as nothing changes in the table. None: chance.
             values: whether the rows' values are wanted.
             timeout_s: deadline; default the bank's.
 
@@ -60,8 +60,8 @@ class SamplingTable(TableHandle[EmbeddingSpec]):
             `Samples` of shape (contexts, n).
 
         Raises:
-            InvalidRequestError: arguments that cannot be, or more negatives than there are rows: with `unique`,
-                fewer rows than negatives, without, none at all. The message says how many there are.
+            InvalidRequestError: arguments that cannot be, or fewer rows than negatives; without `unique`,
+                none at all. The message says how many there are.
             InvalidKeyError: keys that cannot be, or of another type than the table's.
             RequestTooLargeError: the candidates would be more than a reply can be.
             DeadlineExceededError, UnavailableError: no reply in time.
@@ -145,14 +145,14 @@ def _rows(positives: Any) -> list[list[Any]]:
     if isinstance(positives, list | tuple) and not any(isinstance(row, str | bytes) for row in positives):
         try:
             return [
-                list(row) if isinstance(row, list | tuple | Keys) else np.asarray(row).tolist() + []
+                list(row) if isinstance(row, list | tuple | Keys) else list(np.asarray(row).tolist())
                 for row in positives
             ]
         except (TypeError, ValueError):
             pass
     raise InvalidRequestError(
-        f"positives={positives!r:.60}: expected a list of keys for each context, such as [['a'], ['b', 'c']], or an "
-        "integer array (contexts, m)"
+        f"positives={positives!r:.60}: expected a list of keys for each context, such as [['a'], ['b', 'c']], "
+        "or an integer array (contexts, m)"
     )
 
 
@@ -160,7 +160,7 @@ def _joined(positives: Keys | None, exclude: Keys | None) -> Keys:
     batches = [keys for keys in (positives, exclude) if keys is not None]
     if len({keys.type for keys in batches}) > 1:
         raise InvalidKeyError(
-            f"positives of type {batches[0].type} and exclude of type {batches[1].type}: expected one type of keys"
+            f"positives of type {batches[0].type} and exclude of type {batches[1].type}: expected one type"
         )
     return concat(batches) if batches else _NO_KEYS
 
