@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -39,10 +41,13 @@ public:
         const size_t n = population.size();
         for (size_t r = 0; r < n; ++r) weights_[r] = weigh(r, population.count(r));
         for (size_t r = n; r-- > 0;) tails_[r] = tails_[r + 1] + weights_[r];
-        blocks_ = static_cast<uint32_t>(n);
-        if (n > kSingles) blocks_ = static_cast<uint32_t>(std::max(kSingles / 2.0, std::sqrt(8.0 * static_cast<double>(n))));
+        blocks_ = n <= kSingles ? n : static_cast<size_t>(std::max(kSingles / 2.0, std::sqrt(8.0 * static_cast<double>(n))));
+        depth_ = n == 0 ? 0 : (n + blocks_ - 1) / blocks_;
+        by_block_.resize(blocks_ * depth_);
         sums_.resize(blocks_);
-        for (size_t r = 0; r < n; ++r) sums_[r % blocks_] += weights_[r];
+        for (size_t b = 0; b < blocks_; ++b) {
+            for (size_t r = b, at = b * depth_; r < n; r += blocks_) sums_[b] += by_block_[at++] = weights_[r];
+        }
     }
 
     size_t size() const { return weights_.size(); }
@@ -51,7 +56,7 @@ public:
     double sum(size_t first, size_t end) const { return tails_[first] - tails_[end]; }
     // What one more row would weigh that nobody has looked up: the last one.
     double of_new_row() const { return weigh(size(), 0); }
-    uint64_t bytes() const { return 8 * (weights_.size() + tails_.size() + sums_.size()); }
+    uint64_t bytes() const { return 8 * (weights_.size() + tails_.size() + by_block_.size() + sums_.size()); }
 
     // The rank within [first, end) where that mass, counted from `end` down, is reached.
     size_t find(size_t first, size_t end, double mass) const {
@@ -63,8 +68,13 @@ public:
         return static_cast<size_t>(behind - tails_.begin()) - 1;
     }
 
-    // Blocks of ranks: block b has the ranks b, b + blocks(), b + 2 * blocks(), ...
-    uint32_t blocks() const { return blocks_; }
+    // Blocks of ranks: block b has the ranks b, b + blocks(), b + 2 * blocks(), ..., at places b * depth() and
+    // following. Places without a rank weigh nothing.
+    size_t blocks() const { return blocks_; }
+    size_t depth() const { return depth_; }
+    size_t place(size_t rank) const { return rank % blocks_ * depth_ + rank / blocks_; }
+    size_t rank(size_t place) const { return place / depth_ + place % depth_ * blocks_; }
+    const std::vector<double> &by_place() const { return by_block_; }
     const std::vector<double> &block_sums() const { return sums_; }
 
 private:
@@ -80,8 +90,8 @@ private:
 
     const Kind kind_;
     const double alpha_;
-    std::vector<double> weights_, tails_, sums_;
-    uint32_t blocks_;
+    std::vector<double> weights_, tails_, by_block_, sums_;
+    size_t blocks_, depth_;
 };
 
 // The ranks that a context may draw: all but the excluded ones.
@@ -174,8 +184,12 @@ private:
 class Systematic {
 public:
     Systematic(const Weights &weights, const std::vector<uint32_t> &excluded)
-        : weights_(weights), taken_(weights.size()), sums_(weights.block_sums()), order_(weights.blocks()) {
+        : weights_(weights), taken_(weights.by_place().size()), sums_(weights.block_sums()), order_(sums_.size()) {
         for (uint32_t b = 0; b < order_.size(); ++b) order_[b] = b;
+        // The last places of some blocks are without a rank.
+        for (size_t place = weights.depth(); place <= taken_.size(); place += weights.depth()) {
+            taken_[place - 1] = weights.rank(place - 1) >= weights.size();
+        }
         take(excluded);
         saved_.clear();
     }
@@ -191,11 +205,12 @@ public:
             std::swap(order_[t], order_[t + draws.below(blocks - t)]);
             const double end = line + rate * sums_[order_[t]];
             if (end > point) {
-                for (size_t r = order_[t]; r < weights_.size(); r += blocks) {
-                    if (taken_[r] != 0) continue;
-                    line += rate * weights_[r];
+                const size_t first = order_[t] * weights_.depth();
+                for (size_t place = first; place < first + weights_.depth() && point < end; ++place) {
+                    if (taken_[place] != 0) continue;
+                    line += rate * weights_.by_place()[place];
                     if (line <= point || chosen.size() == wanted) continue;
-                    chosen.push_back(static_cast<uint32_t>(r));
+                    chosen.push_back(static_cast<uint32_t>(weights_.rank(place)));
                     ++point;
                 }
             }
@@ -203,7 +218,7 @@ public:
         }
         // The line may end a rounding error before the last point.
         for (size_t r = 0; chosen.size() < wanted; ++r) {
-            if (taken_[r] == 0 && std::find(chosen.begin() + static_cast<int64_t>(before), chosen.end(), r) == chosen.end()) {
+            if (taken_[weights_.place(r)] == 0 && std::find(chosen.begin() + static_cast<int64_t>(before), chosen.end(), r) == chosen.end()) {
                 chosen.push_back(static_cast<uint32_t>(r));
             }
         }
@@ -212,29 +227,32 @@ public:
 
 private:
     struct Saved {
-        uint32_t block;
+        size_t block;
         double sum;
     };
 
     // Takes ranks out, and their weights out of their blocks: summed anew, as what is left may be small.
     void take(const std::vector<uint32_t> &ranks) {
         for (const uint32_t rank : ranks) {
-            if (taken_[rank]++ == 0) saved_.push_back({rank % blocks(), sums_[rank % blocks()]});
+            const size_t place = weights_.place(rank), block = place / weights_.depth();
+            if (taken_[place]++ == 0) saved_.push_back({block, sums_[block]});
         }
         for (const Saved &saved : saved_) {
             double &sum = sums_[saved.block] = 0;
-            for (size_t r = saved.block; r < weights_.size(); r += blocks()) sum += taken_[r] != 0 ? 0 : weights_[r];
+            const size_t first = saved.block * weights_.depth();
+            for (size_t place = first; place < first + weights_.depth(); ++place) {
+                if (taken_[place] == 0) sum += weights_.by_place()[place];
+            }
         }
     }
     void give_back(const std::vector<uint32_t> &ranks) {
-        for (const uint32_t rank : ranks) --taken_[rank];
+        for (const uint32_t rank : ranks) --taken_[weights_.place(rank)];
         for (const Saved &saved : saved_) sums_[saved.block] = saved.sum;
         saved_.clear();
     }
-    uint32_t blocks() const { return static_cast<uint32_t>(order_.size()); }
 
     const Weights &weights_;
-    std::vector<uint8_t> taken_;
+    std::vector<uint8_t> taken_;  // by place, as often as it was taken out
     std::vector<double> sums_;
     std::vector<uint32_t> order_;
     std::vector<Saved> saved_;
@@ -259,7 +277,8 @@ struct Shortage {
 // Writes ranks (contexts, n), -1 for positives, and the expected counts (contexts, n). What is expected of a positive
 // is what would be if just that one were not excluded.
 inline Shortage draw(const Weights &weights, const Request &request, int64_t *ranks, float *expected) {
-    Systematic systematic(weights, request.unique ? request.excluded : std::vector<uint32_t>());
+    std::optional<Systematic> systematic;
+    if (request.unique) systematic.emplace(weights, request.excluded);
     const uint64_t key = Philox(request.seed, request.counter).next();
     std::vector<uint32_t> out, own, chosen;
     for (size_t c = 0; c < request.contexts; ++c, ranks += request.n, expected += request.n) {
@@ -297,7 +316,7 @@ inline Shortage draw(const Weights &weights, const Request &request, int64_t *ra
         Eligible::Rates rates = eligible.rates(m);
         chosen = rates.certain;
         own.insert(own.end(), rates.certain.begin(), rates.certain.end());
-        systematic.draw(m - chosen.size(), rates.rate, own, draws, chosen);
+        systematic->draw(m - chosen.size(), rates.rate, own, draws, chosen);
         const size_t certain = rates.certain.size();
         for (size_t i = 0; i < m; ++i) {
             // In a random order: each takes a place among those before it.

@@ -151,7 +151,7 @@ def _rows(positives: Any) -> list[list[Any]]:
         except (TypeError, ValueError):
             pass
     raise InvalidRequestError(
-        f"positives={positives!r:.60}: expected a list of keys for each context, such as [['a'], ['b', 'c']], "
+        f"positives={positives!r:.60}: expected a list of keys for each context, such as [['a'], ['b', 'c']] "
         "or an integer array (contexts, m)"
     )
 

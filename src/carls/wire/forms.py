@@ -12,6 +12,7 @@ import pyarrow as pa
 from carls.errors import ProtocolError
 from carls.wire import facts
 from carls.wire.columns import Column, KeysColumn
+from carls.wire.facts import mapping
 from carls.wire.frames import Frame
 from carls.wire.layout import Layout
 
@@ -38,7 +39,8 @@ class Form:
         self.facts = dict(facts or {})
         self._unsaid = None if unsaid is None else dict(unsaid)
         # Calls on one table mostly say the same facts, which then are written and parsed once.
-        self._said = lru_cache(maxsize=64)(self._dump)
+        # Objects among them cannot be looked up.
+        self._said = self._dump if mapping in self.facts.values() else lru_cache(maxsize=64)(self._dump)
         self._told = lru_cache(maxsize=64)(self._parse)
 
     def check_schema(self, schema: pa.Schema) -> None:
