@@ -89,8 +89,8 @@ class Samples:
     Attributes:
         shape: (contexts, n).
         keys: the keys of all contexts, contexts * n, one context after the other.
-        values: (contexts, n, dim) of the table's dtype; zeros where `found` is False; None if they were
-            not asked for.
+        values: (contexts, n, dim) of the table's dtype; zeros where `found` is False. (contexts, n, 0) if
+            they were not asked for.
         is_positive: (contexts, n) bool: the key is one of its context's positives.
         expected_count: (contexts, n) float32: how often the strategy draws that key in such a row, on
             average. Of a positive, as if just that one were not excluded.
@@ -99,7 +99,7 @@ class Samples:
 
     shape: tuple[int, int]
     keys: Keys
-    values: Vectors | None
+    values: Vectors
     is_positive: Bools
     expected_count: Floats
     found: Bools

@@ -108,10 +108,12 @@ class SamplingTable(TableHandle[EmbeddingSpec]):
         def call(timeout_s: float) -> Samples:
             batch = cast("SampleBatch", self._send(request, timeout_s))
             shape = (len(given.lengths), request.n)
-            vectors = None if batch.values is None else self._opened(batch.values).reshape(*shape, -1)
+            values = np.empty((*shape, 0), self.spec.dtype)
+            if batch.values is not None:
+                values = self._opened(batch.values).reshape(*shape, -1)
             is_positive = np.arange(request.n) < np.array(given.lengths)[:, None]
             expected, found = batch.expected.reshape(shape), batch.found.reshape(shape)
-            return Samples(shape, batch.keys, vectors, is_positive, expected, found)
+            return Samples(shape, batch.keys, values, is_positive, expected, found)
 
         return call
 
