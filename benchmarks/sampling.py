@@ -6,7 +6,7 @@ matrix of values, so it needs no keys at all.
 
 * with replacement: numpy searches sorted cumulated weights for uniform numbers, draws what hit a context's
   positive again, and works out the expected counts.
-* unique: numpy takes the 64 smallest exponential clocks of each context (Efraimidis and Spirakis, 2006), which
+* unique: numpy takes each context's 64 smallest exponential clocks (Efraimidis and Spirakis, 2006), which
   needs a number for each row of the table, and whose inclusion probabilities nobody knows.
 * through a server in a process of its own, over loopback TCP: with values and without.
 * ranking anew: what the first call after many changes costs besides, against numpy sorting the counts.
