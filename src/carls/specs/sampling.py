@@ -15,8 +15,8 @@ _MAX_ALPHA = 10.0
 class Strategy(Policy):
     """Base of the strategies.
 
-    Rank 0 is the row looked up for training most often, by its `count`; of rows looked up as often, the
-    one with the smaller key comes first.
+    Rank 0 is the row looked up for training most often, by its `count`; rows looked up as often are in the
+    order of their keys' hashes, which is the same in every bank.
     """
 
     @staticmethod
