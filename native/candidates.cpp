@@ -112,6 +112,7 @@ void bind_candidates(nb::module_ &module) {
     nb::class_<Population>(module, "Population")
         .def("__len__", &Population::size)
         .def_prop_ro("total", &Population::total)
+        .def_prop_ro("oldest", &Population::oldest)
         .def_prop_ro("lookups", &Population::lookups)
         .def_prop_ro("changes", &Population::changes)
         .def_prop_ro("nbytes", &Population::bytes)

@@ -46,7 +46,7 @@ public:
     void set_lr(float lr) { optimizer_.set_lr(lr); }
     uint64_t bytes() const { return store_.bytes() + admission_bytes(); }
     const GrowthCounts &growth_counts() const { return growth_.counts; }
-    bool expired(const RowHeader *row, uint64_t now) const { return growth_.expired(row, now); }
+    bool expired(uint64_t written, uint64_t now) const { return growth_.eviction().expired(written, now); }
 
     // Training look-ups of a key that have been counted so far.
     uint64_t lookups() const { return lookups_.load(std::memory_order_relaxed); }

@@ -420,6 +420,9 @@ NB_MODULE(_core, m) {
     embeddings.def_prop_ro("lookups", [](const Embeddings &self) { return self.table.lookups(); })
         .def_prop_ro("changes", [](const Embeddings &self) { return self.table.changes(); })
         .def(
+            "expired", [](const Embeddings &self, uint64_t written, uint64_t now) { return self.table.expired(written, now); },
+            nb::arg("written"), nb::arg("now"))
+        .def(
             "population",
             [](Embeddings &self, uint64_t now) {
                 const nb::gil_scoped_release release;

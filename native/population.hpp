@@ -29,7 +29,9 @@ public:
         entries.reserve(store.size());
         if (integers) numbers.reserve(store.size());
         store.scan(0, [&](const RowHeader *row) {
-            if (table.expired(row, now)) return true;
+            const uint64_t written = row->written_at();
+            if (table.expired(written, now)) return true;
+            oldest_ = std::min(oldest_, written);
             const uint32_t count = row->count.load(std::memory_order_relaxed);
             const auto at = static_cast<uint32_t>(entries.size());
             if (integers) {
@@ -84,6 +86,7 @@ public:
     size_t size() const { return counts_.size(); }
     uint32_t count(size_t rank) const { return counts_[rank]; }
     uint64_t total() const { return total_; }  // of all counts
+    uint64_t oldest() const { return oldest_; }  // the least time of a row's last write, in ticks
     // The table's counters when the walk began.
     uint64_t lookups() const { return lookups_; }
     uint64_t changes() const { return changes_; }
@@ -163,7 +166,7 @@ private:
 
     const bool integers_;
     const uint64_t lookups_, changes_;
-    uint64_t total_ = 0;
+    uint64_t total_ = 0, oldest_ = UINT64_MAX;
     unsigned slot_bits_;
     std::vector<uint32_t> slots_;   // rank + 1, or 0
     std::vector<uint32_t> counts_;  // by rank, as all that follows

@@ -130,7 +130,13 @@ def test_expired_rows_are_not_drawn(rows: int) -> None:
     np.testing.assert_allclose(expected, 10 / 20, rtol=1e-6)
     with pytest.raises(InvalidRequestError, match="has 20 rows"):
         table.sample(21, unique=True)
-    table.now = 15_001
+    table.now = 12_000
+    table.lookup(range(rows + 20, rows + 30))
+    table.now = 15_001  # of 30, all but the last 10 have expired; nobody has met one
+    if rows <= 1024:
+        assert table.sample(1)[1].item() == pytest.approx(0.1)
+    assert set(table.sample(99)[0].ravel().tolist()) <= set(range(rows + 20, rows + 30))
+    table.now = 22_001
     with pytest.raises(InvalidRequestError, match="has 0 rows"):
         table.sample(1)
 

@@ -49,14 +49,14 @@ class Ranking:
         """Whether no row came or went by a call since."""
         return rows.changes == self.population.changes
 
-    def holds(self, rows: _core.EmbeddingTable, strategy: Strategy) -> bool:
-        """Whether the rows have not changed too much since, for draws by `strategy`."""
+    def holds(self, rows: _core.EmbeddingTable, strategy: Strategy, now: int) -> bool:
+        """Whether the rows have not changed too much until `now`, for draws by `strategy`."""
         population = self.population
         changes = rows.changes - population.changes
         # Where all rows weigh the same, their order does not matter.
         lookups = 0 if isinstance(strategy, UniformSampling) else rows.lookups - population.lookups
         if self.exact:
-            return changes == 0 and lookups == 0
+            return changes == 0 and lookups == 0 and not rows.expired(population.oldest, now)
         return changes <= STALE_SHARE * len(population) and lookups <= STALE_SHARE * population.total
 
     @property
@@ -80,7 +80,7 @@ class Rankings:
     def current(self, rows: _core.EmbeddingTable, strategy: Strategy, now: int) -> Ranking:
         """One that holds for draws by `strategy`."""
         with self._lock:
-            if self._latest is None or not self._latest.holds(rows, strategy):
+            if self._latest is None or not self._latest.holds(rows, strategy, now):
                 self._latest = Ranking(rows.population(now))
             return self._latest
 
