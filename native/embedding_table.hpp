@@ -46,6 +46,12 @@ public:
     void set_lr(float lr) { optimizer_.set_lr(lr); }
     uint64_t bytes() const { return store_.bytes() + admission_bytes(); }
     const GrowthCounts &growth_counts() const { return growth_.counts; }
+    bool expired(uint64_t written, uint64_t now) const { return growth_.eviction().expired(written, now); }
+
+    // Training look-ups of a key that have been counted so far.
+    uint64_t lookups() const { return lookups_.load(std::memory_order_relaxed); }
+    // Rows made, removed and restored so far.
+    uint64_t changes() const { return store_.changes() + restored_.load(std::memory_order_relaxed); }
 
     // Copies the rows of n keys to values, n vectors, and meta (n); zeros where there is none.
     template <class Keys>
@@ -61,6 +67,15 @@ public:
         });
     }
 
+    // Whether n keys have rows, 1 or 0 in found (n).
+    template <class Keys>
+    void present(const Keys &keys, size_t n, uint64_t now, uint8_t *found) {
+        const BatchPlan plan = store_.plan(keys, n);
+        read(keys, plan, [&](uint32_t i, const RowHeader *row, std::atomic<uint64_t> *) {
+            found[i] = row != nullptr && !growth_.expired(row, now);
+        });
+    }
+
     // As lookup, but counts, and makes rows for keys that have none. Keys that are not admitted, or
     // find no room, get their initial value and are told as absent. Throws TableFull (nothing was
     // changed) or std::bad_alloc.
@@ -69,6 +84,7 @@ public:
                           RowMeta *meta) {
         const BatchPlan plan = store_.plan(keys, n);
         store_.check_room(keys, plan);
+        const Counted counted{lookups_, n};
         Batch batch = growth_.begin(n, now);
         std::vector<uint32_t> missing;
         read(keys, plan, [&](uint32_t i, RowHeader *row, std::atomic<uint64_t> *use) {
@@ -215,6 +231,7 @@ public:
     template <class Keys>
     Written restore(const Keys &keys, size_t n, const float *records, uint32_t width, const Restored &restored) {
         Written written{n, 0, 0};
+        const Counted counted{restored_, n};
         written.dropped = write(keys, n, restored.now, true, [&](const uint32_t *positions,
                                                                  const std::vector<RowHeader *> &rows, Ahead &ahead) {
             for (size_t k = 0; k < rows.size(); ++k) {
@@ -246,6 +263,14 @@ public:
 private:
     static constexpr uint32_t kAhead = 4;        // rows being fetched at once
     static constexpr uint32_t kSlotsAhead = 16;  // index slots being fetched at once
+
+    // Adds to a counter when what is counted has been done: whoever reads the counter and then the rows
+    // sees at least as much.
+    struct Counted {
+        std::atomic<uint64_t> &counter;
+        const uint64_t n;
+        ~Counted() { counter.fetch_add(n, std::memory_order_relaxed); }
+    };
 
     // Rows marked by a writer; the marks go before the writer leaves the stripe.
     struct Marks {
@@ -564,6 +589,7 @@ private:
     const std::unique_ptr<Admission> admission_;
     RowStore store_;
     Growth growth_;
+    std::atomic<uint64_t> lookups_{0}, restored_{0};
 };
 
 }  // namespace carls

@@ -11,11 +11,13 @@
 #include <optional>
 
 #include "arrays.hpp"
+#include "candidates.hpp"
 #include "columns.hpp"
 #include "embedding_table.hpp"
 #include "encode.hpp"
 #include "feature_table.hpp"
 #include "half.hpp"
+#include "population.hpp"
 #include "reader.hpp"
 #include "results.hpp"
 
@@ -127,6 +129,7 @@ private:
 
 public:
     Table &table;
+    bool integers() const { return integers_; }
 
 private:
     bool integers_;
@@ -271,6 +274,7 @@ NB_MODULE(_core, m) {
     nb::set_leak_warnings(false);
     bind_keys(m);
     bind_columns(m);
+    bind_candidates(m);
 
     const nb::object full = nb::exception<TableFull>(m, "TableFull");
     const nb::object large = nb::exception<BatchTooLarge>(m, "BatchTooLarge");
@@ -413,6 +417,26 @@ NB_MODULE(_core, m) {
                      return self.table.restore(k, keys.size(), records.data(), width, restored);
                  }));
              });
+    embeddings.def_prop_ro("lookups", [](const Embeddings &self) { return self.table.lookups(); })
+        .def_prop_ro("changes", [](const Embeddings &self) { return self.table.changes(); })
+        .def(
+            "expired", [](const Embeddings &self, uint64_t written, uint64_t now) { return self.table.expired(written, now); },
+            nb::arg("written"), nb::arg("now"))
+        .def(
+            "population",
+            [](Embeddings &self, uint64_t now) {
+                const nb::gil_scoped_release release;
+                return new Population(self.table, self.integers(), now);
+            },
+            nb::arg("now"), nb::rv_policy::take_ownership)
+        .def("present", [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
+                           std::optional<Bytes> data, uint64_t now) {
+            const KeyBatch keys(integers, offsets, data);
+            self.check(keys);
+            std::vector<uint8_t> found(keys.size());
+            keys.run([&](const auto &k) { self.table.present(k, keys.size(), now, found.data()); });
+            return to_numpy(std::move(found));
+        });
     bind_common(embeddings);
 
     nb::class_<Features> features(m, "FeatureTable");

@@ -252,6 +252,13 @@ public:
         return rows;
     }
 
+    // Rows made and removed so far. Waits for nobody.
+    uint64_t changes() const {
+        uint64_t changes = 0;
+        for (const StripeHeader &stripe : header_->stripe) changes += stripe.changes.load(std::memory_order_relaxed);
+        return changes;
+    }
+
     // Row numbers in use or freed in a stripe. Under its lock.
     uint32_t rows_end(uint32_t stripe) const { return header_->stripe[stripe].rows_end.load(std::memory_order_relaxed); }
 
@@ -407,6 +414,7 @@ public:
         added->mark = kLive;
         index.place(hash, number);
         header.live.fetch_add(1, std::memory_order_relaxed);
+        header.changes.fetch_add(1, std::memory_order_relaxed);
         return number;
     }
 
@@ -422,6 +430,7 @@ public:
         header.free_row = number + 1;
         if (uses_) use(stripe, number)->store(0, std::memory_order_relaxed);
         header.live.fetch_sub(1, std::memory_order_relaxed);
+        header.changes.fetch_add(1, std::memory_order_relaxed);
         if (limits_.rows != UINT64_MAX) give_back();
     }
     // Likewise, by what is stored.

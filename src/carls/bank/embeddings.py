@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from carls import _core
 from carls.bank.checks import check_gradients, check_meta, check_records, check_step, check_values, least_step
 from carls.bank.clock import TICKS_PER_S
-from carls.bank.keyed import NO_ROOM, KeyedTable, empty_meta
+from carls.bank.keyed import MAX_REPLY_BYTES, NO_ROOM, KeyedTable, empty_meta
+from carls.bank.sampling import Drawn, Sampler, Wanted
 from carls.bank.tally import GrowthCounts, Written
-from carls.errors import InvalidRequestError
+from carls.errors import InvalidRequestError, RequestTooLargeError
 from carls.keys import Keys
-from carls.messages import ROW_META, AgeBound, Floats, LearningRate, Meta, Vectors
+from carls.messages import ROW_META, AgeBound, Bools, Floats, LearningRate, Meta, Vectors
 from carls.specs import TTL, Constant, EmbeddingSpec, Initializer, Normal, Optimizer, TableSpec, Uniform
 from carls.vectors import as_dtype
 
@@ -42,6 +43,7 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
 
     def __init__(self, name: str, spec: EmbeddingSpec) -> None:
         self._changes: deque[_Change] = deque(maxlen=MAX_LEARNING_RATES)
+        self._sampler = Sampler(name)
         super().__init__(name, spec)
 
     def _make_rows(self, integers: bool) -> _core.EmbeddingTable:
@@ -121,6 +123,47 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
             raise self.full(error) from None
         return values, meta
 
+    def sample(self, wanted: Wanted, values: bool, now: int) -> Drawn:
+        """Candidates, with values (contexts * n, dim) or None. Nothing is created, and no look-up counted."""
+        for keys in (wanted.positives, wanted.exclude):
+            if keys is not None:
+                self.rows(keys)
+        rows = self._rows
+        if rows is None:
+            raise InvalidRequestError(
+                f"table {self.name!r} has 0 rows to draw from: fill it first", table=self.name
+            )
+        self._check_sample(wanted.n * len(wanted.lengths), values, 0)
+
+        def read(keys: Keys) -> tuple[Bools, Vectors | None]:
+            self._check_sample(len(keys), values, keys.nbytes)
+            if not values:
+                found = rows.present(keys.integers, keys.offsets, keys.data, now)
+                return cast("Bools", found.view(np.bool_)), None
+            vectors, meta = self.lookup(keys, False, AgeBound(), now)
+            return meta["found"], vectors
+
+        try:
+            return self._sampler.draw(rows, wanted, now, str(self.spec.keys), read)
+        except _core.BatchTooLarge as error:
+            raise self._sample_too_large(str(error)) from None
+        except NO_ROOM as error:
+            raise self.full(error) from None
+
+    def _check_sample(self, n: int, values: bool, key_nbytes: int) -> None:
+        nbytes = n * (self.row_nbytes if values else ROW_META.itemsize) + key_nbytes
+        if nbytes > MAX_REPLY_BYTES:
+            raise self._sample_too_large(
+                f"{n} candidates take {nbytes} bytes: expected at most {MAX_REPLY_BYTES}"
+            )
+
+    def _sample_too_large(self, what: str) -> RequestTooLargeError:
+        return RequestTooLargeError(
+            f"sample of table {self.name!r}: {what} in one reply; ask for fewer contexts or candidates at a "
+            "time, or for values=False",
+            table=self.name,
+        )
+
     def none(self) -> tuple[Vectors, Meta]:
         """Values (0, dim) and meta (0,)."""
         return np.empty((0, self.spec.dim), self.spec.dtype), empty_meta(0)[1]
@@ -177,6 +220,11 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
         except NO_ROOM as error:
             raise self.full(error) from None
         return Written(*pushed)
+
+    @property
+    def nbytes(self) -> int:
+        """As of all tables, and of what samples keep."""
+        return super().nbytes + self._sampler.nbytes
 
     def growth(self) -> GrowthCounts:
         return GrowthCounts() if self._rows is None else GrowthCounts(*self._rows.growth())

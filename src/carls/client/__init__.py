@@ -7,7 +7,7 @@ from carls.client.embeddings import EmbeddingTable
 from carls.client.features import FeatureTable
 from carls.client.migration import Migration, migrate
 from carls.client.models import Models
-from carls.client.results import FeatureRows, Model, Ragged, Rows
+from carls.client.results import FeatureRows, Model, Ragged, Rows, Samples
 
 __all__ = [
     "Bank",
@@ -20,6 +20,7 @@ __all__ = [
     "Models",
     "Ragged",
     "Rows",
+    "Samples",
     "connect",
     "migrate",
 ]

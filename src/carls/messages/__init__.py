@@ -32,6 +32,7 @@ from carls.messages.models import (
     PublishModel,
 )
 from carls.messages.rows import ROW_META, AgeBound, Bools, Done, Floats, Int64s, Meta, Vectors, WriteId
+from carls.messages.sampling import Sample, SampleBatch
 from carls.messages.tables import (
     DescribeTable,
     DropTable,
@@ -62,6 +63,7 @@ Request: TypeAlias = (
     | Scan
     | Export
     | Import
+    | Sample
     | FeatureLookup
     | FeatureAssign
     | FeatureScan
@@ -83,6 +85,7 @@ Reply: TypeAlias = (
     | RowBatch
     | Erased
     | ScanPage
+    | SampleBatch
     | FeatureBatch
     | FeaturePage
     | KnowledgeInfo
@@ -137,6 +140,8 @@ __all__ = [
     "Reply",
     "Request",
     "RowBatch",
+    "Sample",
+    "SampleBatch",
     "Scan",
     "ScanPage",
     "SetLearningRate",

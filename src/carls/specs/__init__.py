@@ -6,6 +6,7 @@ from carls.specs.features import FeatureSpec
 from carls.specs.initializers import Constant, Initializer, Normal, Uniform, Zeros
 from carls.specs.kinds import spec_from_json
 from carls.specs.optimizers import FTRL, SGD, Adagrad, Adam, Momentum, Optimizer, RowwiseAdagrad, Slot
+from carls.specs.sampling import Frequency, LogUniform, Strategy, UniformSampling
 from carls.specs.tables import KeyedSpec, TableSpec, check_name
 
 __all__ = [
@@ -22,15 +23,19 @@ __all__ = [
     "EmbeddingSpec",
     "Eviction",
     "FeatureSpec",
+    "Frequency",
     "Initializer",
     "KeyedSpec",
+    "LogUniform",
     "Momentum",
     "Normal",
     "Optimizer",
     "RowwiseAdagrad",
     "Slot",
+    "Strategy",
     "TableSpec",
     "Uniform",
+    "UniformSampling",
     "Zeros",
     "check_name",
     "spec_from_json",

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from carls.errors import ProtocolError
 from carls.keys import Keys
-from carls.messages import ROW_META, Bools, Meta, Vectors
+from carls.messages import ROW_META, Bools, Floats, Meta, Vectors
 
 
 class Column(ABC):
@@ -150,6 +150,19 @@ class BitsColumn(FixedColumn):
     def read(self, found: pa.Array) -> Bools:
         _refuse_nulls(found, found.buffers()[0])
         return cast("Bools", found.to_numpy(zero_copy_only=False))
+
+
+class NumbersColumn(FixedColumn):
+    """(n,) float32."""
+
+    type = pa.float32()
+
+    def export(self, value: Floats) -> Any:
+        return _capsule(pa.array(value, type=self.type))
+
+    def read(self, found: pa.Array) -> Floats:
+        _refuse_nulls(found, found.buffers()[0])
+        return cast("Floats", np.array(found.to_numpy(zero_copy_only=False)))
 
 
 class BytesColumn(FixedColumn):

@@ -24,6 +24,8 @@ from carls.messages import (
     PublishModel,
     PushGradients,
     RowBatch,
+    Sample,
+    SampleBatch,
     Scan,
     ScanPage,
 )
@@ -34,9 +36,10 @@ from carls.wire.columns import (
     FloatsColumn,
     KeysColumn,
     MetaColumn,
+    NumbersColumn,
 )
-from carls.wire.facts import age_bound, boolean, integer, text, texts, write_id
-from carls.wire.forms import Form, PageForm
+from carls.wire.facts import age_bound, boolean, integer, integers, mapping, text, texts, write_id
+from carls.wire.forms import Form, OptionalForm, PageForm
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Streamed:
 
     name: str
     request: Form
-    reply: Form | PageForm
+    reply: Form | OptionalForm | PageForm
     table: str = "table"
     reply_varies: str | None = None
 
@@ -68,6 +71,17 @@ _ROW_WRITE = {"step": integer, "producer": text, "write": write_id}
 _MOVED = {"producers": texts, "producer": text, "write": write_id}
 _WALK = {"cursor": integer, "limit": integer, "known_producers": integer}
 _BOUNDED = {"bound": age_bound, "known_producers": integer, "reader": text}
+
+_SAMPLE = {
+    "n": integer,
+    "strategy": mapping,
+    "positives": integers,
+    "unique": boolean,
+    "seed": integer,
+    "counter": integer,
+    "dtype": text,
+}
+_CANDIDATES = {"keys": _KEYS, "values": FloatsColumn(), "expected": NumbersColumn(), "found": BitsColumn()}
 
 OPERATIONS = (
     Streamed(
@@ -93,6 +107,12 @@ OPERATIONS = (
         "import",
         Form(Import, {"keys": _KEYS, "records": FloatsColumn(), "meta": MetaColumn()}, _MOVED),
         _DONE,
+    ),
+    Streamed(
+        "sample",
+        Form(Sample, {"keys": _KEYS}, _SAMPLE),
+        OptionalForm(SampleBatch, _CANDIDATES, "values"),
+        reply_varies="dtype",
     ),
     Streamed("feature_lookup", Form(FeatureLookup, {"keys": _KEYS}, _BOUNDED), _FEATURES),
     Streamed(

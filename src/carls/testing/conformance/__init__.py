@@ -13,6 +13,7 @@ from carls.testing.conformance.learning_rates import LearningRates
 from carls.testing.conformance.models import ModelCheckpoints
 from carls.testing.conformance.moving import Moving
 from carls.testing.conformance.rows import Rows
+from carls.testing.conformance.sampling import Sampling
 from carls.testing.conformance.statistics import Statistics
 from carls.testing.conformance.tables import Tables
 
@@ -24,6 +25,7 @@ class BankConformance(
     Growth,
     LearningRates,
     KeyTypes,
+    Sampling,
     BadInput,
     Asynchrony,
     Features,
