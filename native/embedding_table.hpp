@@ -9,6 +9,7 @@
 
 #include "block_reader.hpp"
 #include "growth.hpp"
+#include "pending.hpp"
 #include "records.hpp"
 #include "row_store.hpp"
 #include "row_writer.hpp"
@@ -16,8 +17,8 @@
 
 namespace carls {
 
-// What a write did: rows written, how many of them had their gradient clipped by the optimizer, and
-// positions of the batch that were dropped, for their keys have no row and got none.
+// What a write did: rows written or contributed to, how many of them had their gradient clipped by the optimizer
+// at once, and positions of the batch that were dropped, for their keys have no row and got none.
 struct Written {
     uint64_t rows = 0, clipped = 0, dropped = 0;
 };
@@ -33,25 +34,29 @@ struct GrowthPolicy {
 class EmbeddingTable {
 public:
     EmbeddingTable(const VectorLayout &vector, const Initializer &initializer, const std::string &optimizer,
-                   const Parameters &parameters, const GrowthPolicy &policy)
-        : records_(vector, initializer, optimizer, parameters),
+                   const Parameters &parameters, const GrowthPolicy &policy, const Aggregation &aggregation)
+        : records_(vector, initializer, optimizer, parameters, aggregation.lazy),
           admission_(policy.admit_after == 0 ? nullptr : new Admission(policy.admit_after, policy.admission_window)),
-          store_(records_.bytes(), policy.limits.without(admission_bytes()), !policy.eviction.none()),
-          growth_(store_, policy.eviction),
-          reader_(store_, static_cast<uint32_t>(sizeof(RowHeader)) + vector.bytes()),
-          writer_(store_, growth_, records_) {}
+          sums_bytes_(aggregation.lazy && policy.limits.bytes != UINT64_MAX ? policy.limits.bytes / kSumsShare : 0),
+          store_(records_.bytes(), policy.limits.without(admission_bytes() + sums_bytes_), !policy.eviction.none()),
+          pending_(records_, aggregation, sums_bytes_ == 0 ? UINT64_MAX : sums_bytes_ / store_.stripes()),
+          growth_(store_, policy.eviction, pending_),
+          reader_(store_, static_cast<uint32_t>(sizeof(RowHeader)) + records_.looked_at_bytes()),
+          writer_(store_, growth_, pending_, records_) {}
 
     RowStore &store() { return store_; }
     const VectorLayout &vector() const { return records_.vector(); }
     void set_lr(float lr) { records_.set_lr(lr); }
-    uint64_t bytes() const { return store_.bytes() + admission_bytes(); }
+    uint64_t bytes() const { return store_.bytes() + admission_bytes() + pending_.bytes(); }
     const GrowthCounts &growth_counts() const { return growth_.counts; }
+    const PendingCounts &pending_counts() const { return pending_.counts; }
+    uint64_t due(uint64_t now) const { return pending_.due(now); }
 
     // Copies the rows of n keys to values, n vectors, and meta (n); zeros where there is none.
     template <class Keys>
     void lookup(const Keys &keys, size_t n, const AgeBound &bound, uint64_t now, uint8_t *values, RowMeta *meta) {
         const BatchPlan plan = store_.plan(keys, n);
-        reader_.read(keys, plan, [&](uint32_t i, const RowHeader *row, std::atomic<uint64_t> *) {
+        read(keys, plan, now, [&](uint32_t i, const RowHeader *row, std::atomic<uint64_t> *) {
             if (row != nullptr && !growth_.expired(row, now)) {
                 copy(row, i, bound, now, values, meta);
                 return;
@@ -71,7 +76,7 @@ public:
         store_.check_room(keys, plan);
         Batch batch = growth_.begin(n, now);
         std::vector<uint32_t> missing;
-        reader_.read(keys, plan, [&](uint32_t i, RowHeader *row, std::atomic<uint64_t> *use) {
+        read(keys, plan, now, [&](uint32_t i, RowHeader *row, std::atomic<uint64_t> *use) {
             if (row == nullptr || growth_.expired(row, now)) {
                 missing.push_back(i);
                 return;
@@ -111,6 +116,7 @@ public:
                         created.set(store_.row(s, number));
                     }
                     RowHeader *row = store_.row(s, number);
+                    pending_.settle(s, row);
                     if (store_.uses()) growth_.eviction().look(*store_.use(s, number), batch);
                     row->count.fetch_add(1, std::memory_order_relaxed);
                     copy(row, i, bound, now, values, meta);
@@ -127,10 +133,11 @@ public:
     template <class Keys>
     Written assign(const Keys &keys, size_t n, const uint8_t *values, const Stamp &stamp) {
         Written written{n, 0, 0};
-        written.dropped = writer_.write(keys, n, stamp.now, true, [&](const uint32_t *positions, const std::vector<RowHeader *> &rows,
-                                                                Ahead &ahead) {
+        written.dropped = writer_.write(keys, n, stamp.now, true, [&](uint32_t s, const uint32_t *positions,
+                                                                      const std::vector<RowHeader *> &rows, Ahead &ahead) {
             for (size_t k = 0; k < rows.size(); ++k) {
                 ahead.keep_pace(k);
+                pending_.settle(s, rows[k]);
                 std::memcpy(RowStore::payload(rows[k]), at(values, positions[k]), vector().bytes());
                 stamp.put_on(rows[k]);
             }
@@ -139,34 +146,36 @@ public:
         return written;
     }
 
-    // Applies gradients (n, dim) float32; those of equal keys are summed first, in the batch's order. Those of
-    // keys that are not admitted are dropped.
+    // Applies gradients (n, dim) float32, or keeps them where they are to wait; those of equal keys are summed first,
+    // in the batch's order. Those of keys that are not admitted are dropped.
     template <class Keys>
     Written push(const Keys &keys, size_t n, const float *gradients, const Stamp &stamp) {
         const uint32_t dim = vector().dim;
         struct Total {
             const float *gradient;  // of the first position
             float *sum;             // of all positions, where there are several
+            uint32_t written;       // the row's
         };
         Written pushed;
         std::vector<Total> totals;
         std::vector<std::vector<float>> sums;
         std::vector<float> wide = records_.room();
         const bool admitted = admission_ == nullptr;
-        pushed.dropped = writer_.write(keys, n, stamp.now, admitted, [&](const uint32_t *positions,
-                                                                  const std::vector<RowHeader *> &rows, Ahead &ahead) {
+        pushed.dropped = writer_.write(keys, n, stamp.now, admitted, [&](uint32_t s, const uint32_t *positions,
+                                                                         const std::vector<RowHeader *> &rows,
+                                                                         Ahead &ahead) {
             totals.clear();
             sums.clear();
             Marks marks(rows.size());
-            // While duplicates are summed, a marked row's time of write, which is about to change
-            // anyway, tells where its total is.
+            // While duplicates are summed, a marked row's time of write, which is about to change in
+            // most cases, tells where its total is.
             for (size_t k = 0; k < rows.size(); ++k) {
                 RowHeader *row = rows[k];
                 const float *gradient = gradients + size_t{positions[k]} * dim;
                 if (row->mark == kLive) {
                     marks.set(row);
-                    row->written = static_cast<uint32_t>(totals.size());
-                    totals.push_back({gradient, nullptr});
+                    totals.push_back({gradient, nullptr, row->written});
+                    row->written = static_cast<uint32_t>(totals.size() - 1);
                     continue;
                 }
                 Total &total = totals[row->written];
@@ -181,10 +190,17 @@ public:
                 RowHeader *row = marks.rows[k];
                 const Total &total = totals[k];
                 const float *gradient = total.sum != nullptr ? total.sum : total.gradient;
-                pushed.clipped += records_.step(row, gradient, wide);
-                stamp.put_on(row);
+                if (!pending_.lazy()) {
+                    pushed.clipped += records_.step(row, gradient, wide);
+                    stamp.put_on(row);
+                    ++pushed.rows;
+                    continue;
+                }
+                row->written = total.written;
+                if (!pending_.take(s, row, gradient, stamp.now)) continue;
+                stamp.tell(row);
+                ++pushed.rows;
             }
-            pushed.rows += totals.size();
         });
         return pushed;
     }
@@ -198,7 +214,7 @@ public:
     void read_records(const Keys &keys, size_t n, uint64_t now, float *records, RowMeta *meta) {
         const uint32_t width = records_.floats();
         const BatchPlan plan = store_.plan(keys, n);
-        reader_.read(keys, plan, [&](uint32_t i, const RowHeader *row, std::atomic<uint64_t> *) {
+        read(keys, plan, now, [&](uint32_t i, const RowHeader *row, std::atomic<uint64_t> *) {
             if (row == nullptr || growth_.expired(row, now)) return describe_absent(meta[i]);
             records_.read(row, records + size_t{i} * width);
             describe(row, now, AgeBound{INT64_MIN, HUGE_VAL}, meta[i]);
@@ -209,10 +225,12 @@ public:
     template <class Keys>
     Written restore(const Keys &keys, size_t n, const float *records, uint32_t width, const Restored &restored) {
         Written written{n, 0, 0};
-        written.dropped = writer_.write(keys, n, restored.now, true, [&](const uint32_t *positions,
-                                                                 const std::vector<RowHeader *> &rows, Ahead &ahead) {
+        written.dropped = writer_.write(keys, n, restored.now, true, [&](uint32_t s, const uint32_t *positions,
+                                                                         const std::vector<RowHeader *> &rows,
+                                                                         Ahead &ahead) {
             for (size_t k = 0; k < rows.size(); ++k) {
                 ahead.keep_pace(k);
+                pending_.settle(s, rows[k]);
                 records_.write(rows[k], records + size_t{positions[k]} * width, width);
                 restored.put_on(rows[k], positions[k]);
             }
@@ -221,9 +239,22 @@ public:
         return written;
     }
 
+    // Applies the gradients that wait for rows, as far as a row's first one came at `latest` or before. Those of a
+    // stripe that come meanwhile may go on waiting.
+    void settle(uint64_t latest) {
+        for (uint32_t s = 0; s < kStripes; ++s) {
+            if (!pending_.any(s)) continue;
+            for (uint32_t left = pending_.length(s); left > 0; left -= std::min(left, kSettled)) {
+                const RowStore::WriteGuard guard(store_, s, true);
+                pending_.settle(s, latest, std::min(left, kSettled));
+            }
+        }
+    }
+
     template <class Keys>
     void erase(const Keys &keys, size_t n, uint64_t now, uint8_t *found) {
-        store_.erase(keys, n, found, [&](uint32_t, RowHeader *row) {
+        store_.erase(keys, n, found, [&](uint32_t s, RowHeader *row) {
+            pending_.discard(s, row);
             if (!growth_.expired(row, now)) return true;
             growth_.counts.expired.fetch_add(1, std::memory_order_relaxed);
             return false;
@@ -231,6 +262,34 @@ public:
     }
 
 private:
+    static constexpr uint32_t kSettled = 1024;   // rows of a stripe, before others have their turn
+    static constexpr uint64_t kSumsShare = 8;    // of limited memory, one part in so many is for gradients that wait
+
+    // Calls visit(position, row or nullptr, word of use or nullptr) for all keys, what waited for the rows applied.
+    template <class Keys, class Visit>
+    void read(const Keys &keys, const BatchPlan &plan, uint64_t now, Visit visit) {
+        if (!pending_.any()) return reader_.read(keys, plan, visit);
+        std::vector<uint32_t> waiting;
+        reader_.read(keys, plan, [&](uint32_t i, RowHeader *row, std::atomic<uint64_t> *use) {
+            if (row != nullptr && pending_.holds(row)) return waiting.push_back(i);
+            visit(i, row, use);
+        });
+        if (waiting.empty()) return;
+        const BatchPlan rest(plan, waiting);
+        store_.each<RowStore::WriteGuard>(StripeList(rest), [&](uint32_t s) {
+            for (uint32_t k = 0; k < rest.size(s); ++k) {
+                const uint32_t i = rest.positions(s)[k], number = store_.find(s, rest.hashes[i], keys, i);
+                if (number == RowStore::kNone) {
+                    visit(i, nullptr, nullptr);
+                    continue;
+                }
+                RowHeader *row = store_.row(s, number);
+                if (!growth_.expired(row, now)) pending_.settle(s, row);
+                visit(i, row, store_.uses() ? store_.use(s, number) : nullptr);
+            }
+        });
+    }
+
     // The i-th of an array of vectors.
     template <class Byte>
     Byte *at(Byte *values, uint32_t i) const {
@@ -254,7 +313,9 @@ private:
 
     Records records_;
     const std::unique_ptr<Admission> admission_;
+    const uint64_t sums_bytes_;
     RowStore store_;
+    Pending pending_;
     Growth growth_;
     BlockReader reader_;
     RowWriter writer_;

@@ -150,7 +150,7 @@ private:
     double longest(Contributions &known, double norm) const {
         if (norm == 0) return 0;
         const double mean = known.mean_norm;
-        const double most = known.seen == 0 ? norm : aggregation_.outlier_factor * mean;
+        const double most = mean == 0 ? norm : aggregation_.outlier_factor * mean;
         const bool enough = known.seen >= kKnown;
         known.seen = std::min(known.seen + 1, kKnown);
         known.mean_norm = static_cast<float>(mean + (std::min(norm, most) - mean) / known.seen);

@@ -6,6 +6,7 @@
 
 #include "block_reader.hpp"
 #include "growth.hpp"
+#include "pending.hpp"
 #include "records.hpp"
 
 namespace carls {
@@ -45,8 +46,8 @@ struct Ahead {
 
 class RowWriter {
 public:
-    RowWriter(RowStore &store, Growth &growth, const Records &records)
-        : store_(store), growth_(growth), records_(records) {}
+    RowWriter(RowStore &store, Growth &growth, Pending &pending, const Records &records)
+        : store_(store), growth_(growth), pending_(pending), records_(records) {}
 
     // The key's row, or kNone; one whose time is over is taken back. Under the stripe's write lock.
     template <class Keys>
@@ -79,7 +80,7 @@ public:
         return true;
     }
 
-    // Calls visit(positions, rows, ahead) for each stripe's part of the batch, under its write lock,
+    // Calls visit(stripe, positions, rows, ahead) for each stripe's part of the batch, under its write lock,
     // with a row for every key; visit keeps ahead's pace. While one stripe is written, the rows of the
     // next one and the index slots of the one after that are on their way from memory. Returns how many
     // positions were dropped: their keys have no row and got none, for want of room, or as nothing is
@@ -100,6 +101,8 @@ public:
     }
 
 private:
+    static constexpr uint32_t kSettled = 64;  // rows of a stripe, whose gradients have waited long enough
+
     // Likewise, the positions of a plan; those that found no room are returned.
     template <class Keys, class Visit>
     std::vector<uint32_t> write(const Keys &keys, const BatchPlan &plan, Batch &batch, bool create, uint64_t &dropped,
@@ -128,6 +131,7 @@ private:
                 positions.clear();
                 absent.clear();
                 growth_.sweep<Keys>(s, batch);
+                pending_.settle(s, pending_.due(batch.now), kSettled);
                 const auto place = [&](uint32_t i, uint32_t number) {
                     rows.push_back(store_.row(s, number));
                     positions.push_back(i);
@@ -157,7 +161,7 @@ private:
                         place(i, number);
                     }
                 }
-                visit(positions.data(), rows, ahead);
+                visit(s, positions.data(), rows, ahead);
                 ahead.fetch_rest();
             });
         return left;
@@ -179,6 +183,7 @@ private:
 
     RowStore &store_;
     Growth &growth_;
+    Pending &pending_;
     const Records &records_;
 };
 
