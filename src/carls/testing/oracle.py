@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from carls import _core
 from carls.messages import Floats, Vectors
-from carls.specs import Constant, EmbeddingSpec, Optimizer, Uniform, Zeros
+from carls.specs import Constant, EmbeddingSpec, Lazy, Optimizer, Uniform, Zeros
 from carls.testing.optimizers import OptimizerState, clip, step
 
 Key = int | str | bytes
@@ -48,6 +48,10 @@ class OracleRow:
     count: int = 0
     step: int = -1
     producer: str = ""
+    waiting: list[Floats] = field(default_factory=list)
+    since: float = 0.0
+    mean_norm: float = 0.0
+    contributions: int = 0
 
 
 class OracleTable:
@@ -60,13 +64,15 @@ class OracleTable:
     Attributes:
         optimizer: the spec's, with the learning rate of now.
         clipped: gradients of rows that were clipped so far.
+        outliers: contributions that were clipped or dropped so far.
+        discarded: contributions that went with their rows so far.
     """
 
     def __init__(self, spec: EmbeddingSpec, producer: str) -> None:
         self.spec = spec
         self.producer = producer
         self.optimizer: Optimizer | None = spec.optimizer
-        self.clipped = 0
+        self.clipped = self.outliers = self.discarded = 0
         self.rows: dict[Key, OracleRow] = {}
 
     def lookup(self, keys: Sequence[Key], create: bool) -> tuple[Vectors, list[OracleRow | None], list[bool]]:
@@ -76,6 +82,7 @@ class OracleTable:
         for i, key in enumerate(keys):
             row = self._row(key) if create else self.rows.get(key)
             if row is not None:
+                self._settle(row)
                 row.count += create
                 values[i] = row.value
             rows.append(row)
@@ -85,11 +92,14 @@ class OracleTable:
         """Set rows, one after another."""
         for key, value in zip(keys, values, strict=True):
             row = self._row(key)
+            self._settle(row)
             row.value = value.astype(self.spec.dtype)
+            row.version += 1
             self._stamp(row, step)
 
-    def push(self, keys: Sequence[Key], gradients: Vectors, at_step: int) -> None:
-        """Sum the gradients of equal keys, then one optimizer step for each key."""
+    def push(self, keys: Sequence[Key], gradients: Vectors, at_step: int, now: float = 0.0) -> None:
+        """Sum the gradients of equal keys, then one optimizer step for each key, or one contribution at
+        `now`, in seconds."""
         assert self.optimizer is not None
         sums: dict[Key, Floats] = {}
         for key, gradient in zip(keys, gradients, strict=True):
@@ -97,18 +107,61 @@ class OracleTable:
             sums[key] = sums[key] + wide if key in sums else wide
         for key, gradient in sums.items():
             row = self._row(key)
-            self.clipped += clip(self.optimizer, gradient)[1]
-            row.value = self._rounded(step(self.optimizer, row.value.astype(np.float32), row.state, gradient))
+            if isinstance(self.spec.aggregate, Lazy):
+                self._contribute(self.spec.aggregate, row, gradient, at_step, now)
+                continue
+            self._step(row, gradient)
             self._stamp(row, at_step)
 
     def set_learning_rate(self, lr: float) -> None:
         """Change the learning rate of pushes to come."""
         assert self.optimizer is not None
+        self.settle()
         self.optimizer = self.optimizer.with_lr(lr)
+
+    def settle(self) -> None:
+        """Apply all that waits."""
+        for row in self.rows.values():
+            self._settle(row)
 
     def erase(self, keys: Sequence[Key]) -> list[bool]:
         """Remove rows, one after another; whether each was there."""
-        return [self.rows.pop(key, None) is not None for key in keys]
+        gone = [self.rows.pop(key, None) for key in keys]
+        self.discarded += sum(len(row.waiting) for row in gone if row is not None)
+        return [row is not None for row in gone]
+
+    def _contribute(self, lazy: Lazy, row: OracleRow, gradient: Floats, at_step: int, now: float) -> None:
+        norm = float(np.linalg.norm(gradient.astype(np.float64)))
+        if norm > 0:
+            most = lazy.outlier_factor * row.mean_norm if row.contributions else norm
+            outlier = row.contributions >= 10 and norm > most
+            row.contributions += 1
+            share = max(1 / row.contributions, 0.1)
+            row.mean_norm += share * (min(norm, most) - row.mean_norm)
+            self.outliers += outlier
+            if outlier and lazy.outliers == "drop":
+                return
+            if outlier:
+                gradient = gradient * np.float32(most / norm)
+        if row.waiting and now - row.since >= lazy.max_delay_s:
+            self._settle(row)
+        if not row.waiting:
+            row.since = now
+        row.waiting.append(gradient)
+        self._stamp(row, at_step)
+        if len(row.waiting) >= lazy.max_pending:
+            self._settle(row)
+
+    def _settle(self, row: OracleRow) -> None:
+        if row.waiting:
+            self._step(row, np.sum(row.waiting, 0, dtype=np.float32) / np.float32(len(row.waiting)))
+            row.waiting = []
+
+    def _step(self, row: OracleRow, gradient: Floats) -> None:
+        assert self.optimizer is not None
+        self.clipped += clip(self.optimizer, gradient)[1]
+        row.value = self._rounded(step(self.optimizer, row.value.astype(np.float32), row.state, gradient))
+        row.version += 1
 
     def _row(self, key: Key) -> OracleRow:
         if key not in self.rows:
@@ -122,6 +175,5 @@ class OracleTable:
         return np.clip(value, -largest, largest).astype(self.spec.dtype)
 
     def _stamp(self, row: OracleRow, step: int) -> None:
-        row.version += 1
         row.step = step
         row.producer = self.producer
