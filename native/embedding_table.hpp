@@ -161,6 +161,7 @@ public:
         std::vector<std::vector<float>> sums;
         std::vector<float> wide = records_.room();
         const bool admitted = admission_ == nullptr;
+        PushNorms norms = pending_.begin();
         pushed.dropped = writer_.write(keys, n, stamp.now, admitted, [&](uint32_t s, const uint32_t *positions,
                                                                          const std::vector<RowHeader *> &rows,
                                                                          Ahead &ahead) {
@@ -197,11 +198,12 @@ public:
                     continue;
                 }
                 row->written = total.written;
-                if (!pending_.take(s, row, gradient, stamp.now)) continue;
+                if (!pending_.take(s, row, gradient, stamp.now, norms)) continue;
                 stamp.tell(row);
                 ++pushed.rows;
             }
         });
+        pending_.end(norms);
         return pushed;
     }
 

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cmath>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <vector>
 
@@ -28,6 +29,14 @@ struct PendingCounts {
     std::atomic<uint64_t> clipped{0};    // steps whose gradient the optimizer clipped, so far
     std::atomic<uint64_t> outliers{0};   // contributions clipped or dropped for their norm, so far
     std::atomic<uint64_t> discarded{0};  // contributions that went with their rows, so far
+};
+
+// The norms of one push's contributions, and what the table's pushes before it had.
+struct PushNorms {
+    double mean;  // of the pushes before; 0 while there are too few
+    double most;  // that a contribution may feed the table's mean with
+    double sum = 0;
+    uint64_t count = 0;
 };
 
 // The sums of the rows that have contributions waiting, beside the rows: most rows of a large table have none,
@@ -57,12 +66,24 @@ public:
     // First contributions from before here have waited long enough.
     uint64_t due(uint64_t now) const { return now > aggregation_.max_delay ? now - aggregation_.max_delay : 0; }
 
+    // A push begins, and ends. Under no lock.
+    PushNorms begin() {
+        const std::lock_guard<std::mutex> guard(mutex_);
+        const double mean = table_.mean_norm;
+        return {table_.seen >= kKnown ? mean : 0, mean == 0 ? HUGE_VAL : aggregation_.outlier_factor * mean};
+    }
+    void end(const PushNorms &push) {
+        if (push.count == 0) return;
+        const std::lock_guard<std::mutex> guard(mutex_);
+        feed(table_, push.sum / static_cast<double>(push.count));
+    }
+
     // Takes a contribution at `now`. Returns false if it was dropped as an outlier.
-    bool take(uint32_t s, RowHeader *row, const float *gradient, uint64_t now) {
+    bool take(uint32_t s, RowHeader *row, const float *gradient, uint64_t now, PushNorms &push) {
         const uint32_t dim = records_.vector().dim;
         std::vector<float> shorter;
         const double norm = std::sqrt(sum_of_squares(gradient, gradient, dim, Pull{1.0f, 0.0f}));
-        const double most = longest(*records_.contributions(row), norm);
+        const double most = longest(*records_.contributions(row), norm, push);
         if (norm > most) {
             counts.outliers.fetch_add(1, std::memory_order_relaxed);
             if (aggregation_.drop_outliers) return false;
@@ -118,7 +139,7 @@ public:
 private:
     static constexpr uint32_t kNone = UINT32_MAX, kChunkBytes = 4096;
     static constexpr uint32_t kKeptChunks = 16;  // of a stripe that has nothing waiting
-    static constexpr float kKnown = 10;          // contributions after which a row's mean norm counts
+    static constexpr float kKnown = 10;          // contributions, or pushes, after which their mean counts
 
     // What waits for one row; the sum of its contributions lies behind.
     struct Sum {
@@ -143,18 +164,25 @@ private:
     }
     uint32_t number_of(const RowHeader *row) const { return records_.contributions(row)->pending - 1; }
 
-    // The longest that a contribution of that norm may be; then the norm is among those known. The mean is that of
-    // all norms up to the tenth, from then on an exponential one. It is fed at most the longest norm of the
-    // moment: so one outlier, however long, moves it little, and a lasting rise is followed in steps. A
-    // gradient of zeros tells nothing.
-    double longest(Contributions &known, double norm) const {
-        if (norm == 0) return 0;
-        const double mean = known.mean_norm;
-        const double most = mean == 0 ? norm : aggregation_.outlier_factor * mean;
-        const bool enough = known.seen >= kKnown;
+    // The mean of all norms up to the tenth, from then on an exponential one.
+    static void feed(Contributions &known, double norm) {
         known.seen = std::min(known.seen + 1, kKnown);
-        known.mean_norm = static_cast<float>(mean + (std::min(norm, most) - mean) / known.seen);
-        return enough ? most : norm;
+        known.mean_norm = static_cast<float>(known.mean_norm + (norm - known.mean_norm) / known.seen);
+    }
+
+    // The longest that a contribution of that norm may be; then the norm is among those known. While a row has too
+    // few of its own, the larger of its mean and the table's is the measure. The means are fed at most the
+    // longest norm of the moment: so one outlier, however long, moves them little, and a lasting rise is followed
+    // in steps. A gradient of zeros tells nothing.
+    double longest(Contributions &known, double norm, PushNorms &push) const {
+        if (norm == 0) return 0;
+        const bool enough = known.seen >= kKnown;
+        const double measure = enough ? known.mean_norm : std::max<double>(known.mean_norm, push.mean);
+        const double most = measure == 0 ? norm : aggregation_.outlier_factor * measure;
+        feed(known, std::min(norm, most));
+        push.sum += std::min(norm, push.most);
+        ++push.count;
+        return enough || push.mean > 0 ? most : norm;
     }
 
     void step(uint32_t s, RowHeader *row, const float *gradient) {
@@ -221,6 +249,8 @@ private:
     const uint64_t max_chunks_;
     const std::unique_ptr<Pool[]> pools_;
     std::atomic<uint64_t> bytes_{0};
+    std::mutex mutex_;
+    Contributions table_{};  // the mean norms of pushes
 };
 
 }  // namespace carls

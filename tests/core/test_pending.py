@@ -129,8 +129,8 @@ def test_streams_do_what_the_plain_table_does(
                 assert meta["found"][i] == (row is not None)
                 if row is not None:
                     np.testing.assert_allclose(records[i, :dim], expected[i], **close)
-                    np.testing.assert_allclose(records[i, -2], row.mean_norm, rtol=1e-5)
-                    assert records[i, -1] == min(row.contributions, 10)
+                    np.testing.assert_allclose(records[i, -2], row.norms.mean, rtol=1e-5)
+                    assert records[i, -1] == min(row.norms.seen, 10)
     # Whatever was noticed when: all is applied in the end, in the same groups.
     timed.table.settle()
     oracle.settle()

@@ -39,6 +39,19 @@ def initial_value(spec: EmbeddingSpec, key: Key) -> Floats:
 
 
 @dataclass
+class Norms:
+    """The mean norm of contributions or pushes: of all up to the tenth, then exponential."""
+
+    mean: float = 0.0
+    seen: int = 0
+
+    def feed(self, norm: float) -> None:
+        """Count one more."""
+        self.seen += 1
+        self.mean += max(1 / self.seen, 0.1) * (norm - self.mean)
+
+
+@dataclass
 class OracleRow:
     """One row."""
 
@@ -50,8 +63,7 @@ class OracleRow:
     producer: str = ""
     waiting: list[Floats] = field(default_factory=list)
     since: float = 0.0
-    mean_norm: float = 0.0
-    contributions: int = 0
+    norms: Norms = field(default_factory=Norms)
 
 
 class OracleTable:
@@ -74,6 +86,7 @@ class OracleTable:
         self.optimizer: Optimizer | None = spec.optimizer
         self.clipped = self.outliers = self.discarded = 0
         self.rows: dict[Key, OracleRow] = {}
+        self._norms = Norms()
 
     def lookup(self, keys: Sequence[Key], create: bool) -> tuple[Vectors, list[OracleRow | None], list[bool]]:
         """Values (n, dim), the rows (None where there is none), and which the call created."""
@@ -105,11 +118,11 @@ class OracleTable:
         for key, gradient in zip(keys, gradients, strict=True):
             wide = gradient.astype(np.float32)
             sums[key] = sums[key] + wide if key in sums else wide
+        if isinstance(self.spec.aggregate, Lazy):
+            self._contribute(self.spec.aggregate, sums, at_step, now)
+            return
         for key, gradient in sums.items():
             row = self._row(key)
-            if isinstance(self.spec.aggregate, Lazy):
-                self._contribute(self.spec.aggregate, row, gradient, at_step, now)
-                continue
             self._step(row, gradient)
             self._stamp(row, at_step)
 
@@ -130,27 +143,34 @@ class OracleTable:
         self.discarded += sum(len(row.waiting) for row in gone if row is not None)
         return [row is not None for row in gone]
 
-    def _contribute(self, lazy: Lazy, row: OracleRow, gradient: Floats, at_step: int, now: float) -> None:
-        norm = float(np.linalg.norm(gradient.astype(np.float64)))
-        if norm > 0:
-            most = lazy.outlier_factor * row.mean_norm if row.contributions else norm
-            outlier = row.contributions >= 10 and norm > most
-            row.contributions += 1
-            share = max(1 / row.contributions, 0.1)
-            row.mean_norm += share * (min(norm, most) - row.mean_norm)
-            self.outliers += outlier
-            if outlier and lazy.outliers == "drop":
-                return
-            if outlier:
-                gradient = gradient * np.float32(most / norm)
+    def _contribute(self, lazy: Lazy, sums: dict[Key, Floats], at_step: int, now: float) -> None:
+        table = self._norms.mean if self._norms.seen >= 10 else 0.0
+        fed = []
+        for key, gradient in sums.items():
+            row, norm = self._row(key), float(np.linalg.norm(gradient.astype(np.float64)))
+            most = np.inf
+            if norm > 0:
+                fed.append(min(norm, lazy.outlier_factor * self._norms.mean if self._norms.seen else norm))
+                enough = row.norms.seen >= 10
+                measure = row.norms.mean if enough else max(row.norms.mean, table)
+                row.norms.feed(min(norm, lazy.outlier_factor * measure if measure else norm))
+                most = lazy.outlier_factor * measure if enough or table else np.inf
+            self.outliers += norm > most
+            if norm > most and lazy.outliers == "drop":
+                continue
+            self._wait(lazy, row, gradient * np.float32(min(most / norm, 1)) if norm else gradient, now)
+            self._stamp(row, at_step)
+            if len(row.waiting) >= lazy.max_pending:
+                self._settle(row)
+        if fed:
+            self._norms.feed(float(np.mean(fed)))
+
+    def _wait(self, lazy: Lazy, row: OracleRow, gradient: Floats, now: float) -> None:
         if row.waiting and now - row.since >= lazy.max_delay_s:
             self._settle(row)
         if not row.waiting:
             row.since = now
         row.waiting.append(gradient)
-        self._stamp(row, at_step)
-        if len(row.waiting) >= lazy.max_pending:
-            self._settle(row)
 
     def _settle(self, row: OracleRow) -> None:
         if row.waiting:
