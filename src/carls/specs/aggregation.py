@@ -36,11 +36,13 @@ class Lazy(Aggregation):
     contribution.
 
     A row's norms have a mean: of all, up to the tenth contribution, then exponential with factor 0.9.
-    From the eleventh on a contribution whose L2 norm is above `outlier_factor` times the mean is an
-    outlier: clipped to that norm, or dropped. The mean is fed at most that norm, whatever becomes of the
-    contribution, so one outlier moves it by a factor of at most 0.9 + 0.1 * outlier_factor. Where norms rise
-    for good, it takes ln(rise / outlier_factor) / ln(0.9 + 0.1 * outlier_factor) contributions until
-    they pass. Gradients of zeros are not counted there.
+    A contribution whose L2 norm is above `outlier_factor` times the mean is an outlier: clipped to that
+    norm, or dropped. While a row has had fewer than ten, its measure is the larger of its own mean and the
+    table's, which has such a mean over pushes, of the average norm in each. In a table's first ten
+    pushes nothing is an outlier. Means are fed at most the norm that may pass, whatever becomes of the
+    contribution: one outlier raises a row's by a factor of at most 0.9 + 0.1 * outlier_factor, and where
+    norms rise for good, it takes ln(rise / outlier_factor) / ln(0.9 + 0.1 * outlier_factor)
+    contributions until they pass. Gradients of zeros are not counted there.
 
     Attributes:
         max_pending: contributions to a row that wait at most, 1 to 2**24; with 1 none waits, but
