@@ -161,6 +161,7 @@ public:
         std::vector<std::vector<float>> sums;
         std::vector<float> wide = records_.room();
         const bool admitted = admission_ == nullptr;
+        const bool lazy = pending_.lazy();
         PushNorms norms = pending_.begin();
         pushed.dropped = writer_.write(keys, n, stamp.now, admitted, [&](uint32_t s, const uint32_t *positions,
                                                                          const std::vector<RowHeader *> &rows,
@@ -186,21 +187,23 @@ public:
                 }
                 add_to(total.sum, gradient, dim);
             }
+            pushed.rows += totals.size();
             for (size_t k = 0; k < totals.size(); ++k) {
                 ahead.keep_pace(k);
                 RowHeader *row = marks.rows[k];
                 const Total &total = totals[k];
                 const float *gradient = total.sum != nullptr ? total.sum : total.gradient;
-                if (!pending_.lazy()) {
-                    pushed.clipped += records_.step(row, gradient, wide);
-                    stamp.put_on(row);
-                    ++pushed.rows;
+                if (lazy) {
+                    row->written = total.written;
+                    if (pending_.take(s, row, gradient, stamp.now, norms)) {
+                        stamp.tell(row);
+                    } else {
+                        --pushed.rows;
+                    }
                     continue;
                 }
-                row->written = total.written;
-                if (!pending_.take(s, row, gradient, stamp.now, norms)) continue;
-                stamp.tell(row);
-                ++pushed.rows;
+                pushed.clipped += records_.step(row, gradient, wide);
+                stamp.put_on(row);
             }
         });
         pending_.end(norms);

@@ -79,7 +79,7 @@ public:
     }
 
     // Takes a contribution at `now`. Returns false if it was dropped as an outlier.
-    bool take(uint32_t s, RowHeader *row, const float *gradient, uint64_t now, PushNorms &push) {
+    [[gnu::noinline]] bool take(uint32_t s, RowHeader *row, const float *gradient, uint64_t now, PushNorms &push) {
         const uint32_t dim = records_.vector().dim;
         std::vector<float> shorter;
         const double norm = std::sqrt(sum_of_squares(gradient, gradient, dim, Pull{1.0f, 0.0f}));
@@ -112,11 +112,7 @@ public:
 
     // Applies what waits for the row, if anything does: one step, one version.
     void settle(uint32_t s, RowHeader *row) {
-        if (!holds(row)) return;
-        Sum &sum = at(s, number_of(row));
-        if (sum.count > 1) divide(sum.gradient(), records_.vector().dim, static_cast<float>(sum.count));
-        step(s, row, sum.gradient());
-        end(s, row);
+        if (holds(row)) apply(s, row);
     }
 
     // Likewise, the rows of the stripe whose first contribution came at `latest` or before, oldest
@@ -183,6 +179,14 @@ private:
         push.sum += std::min(norm, push.most);
         ++push.count;
         return enough || push.mean > 0 ? most : norm;
+    }
+
+    // Out of the way of tables where nothing waits.
+    [[gnu::noinline]] void apply(uint32_t s, RowHeader *row) {
+        Sum &sum = at(s, number_of(row));
+        if (sum.count > 1) divide(sum.gradient(), records_.vector().dim, static_cast<float>(sum.count));
+        step(s, row, sum.gradient());
+        end(s, row);
     }
 
     void step(uint32_t s, RowHeader *row, const float *gradient) {

@@ -32,11 +32,12 @@ def test_a_faulty_trainer_does_not_hurt_a_lazy_table(data_folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("data_folder")
 def test_full_experiment(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(main)
-    done = CliRunner().invoke(app, ["--json", str(tmp_path / "a.json")], catch_exceptions=False)
+    done = CliRunner().invoke(app, ["--seeds", "3", "--json", str(tmp_path / "a.json")], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     document = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
     assert document["name"] == "aggregation"
@@ -45,8 +46,8 @@ def test_full_experiment(tmp_path: Path) -> None:
     for optimizer in OPTIMIZERS:
         for case in ("four trainers, lazy", "four, one faulty, lazy", "four, one faulty, lazy, dropping"):
             beyond = figures[f"{optimizer}: {case}", "RMSE beyond"]
-            assert beyond["n"] == 5
+            assert beyond["n"] == 3
             assert beyond["value"] < 0.01, case
             assert beyond["against"] == f"{optimizer}: {REFERENCE}"
-    assert figures["sgd: four, one faulty, eager", "gave up"]["value"] >= 4
-    assert figures["adagrad: four, one faulty, eager", "RMSE beyond"]["value"] > 0.015
+    assert figures["sgd: four, one faulty, eager", "gave up"]["value"] >= 2
+    assert figures["adagrad: four, one faulty, eager", "RMSE beyond"]["value"] > 0.01
