@@ -37,7 +37,9 @@ def test_a_faulty_trainer_does_not_hurt_a_lazy_table(data_folder: Path) -> None:
 def test_full_experiment(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(main)
-    done = CliRunner().invoke(app, ["--seeds", "3", "--json", str(tmp_path / "a.json")], catch_exceptions=False)
+    done = CliRunner().invoke(
+        app, ["--seeds", "3", "--json", str(tmp_path / "a.json")], catch_exceptions=False
+    )
     assert done.exit_code == 0, done.output
     document = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
     assert document["name"] == "aggregation"
