@@ -240,6 +240,7 @@ public:
     const Limits &limits() const { return limits_; }
     uint32_t row_bytes() const { return row_bytes_; }
     bool uses() const { return uses_; }
+    uint32_t stripes() const { return 1u << stripe_bits_; }
     template <class Keys>
     BatchPlan plan(const Keys &keys, size_t n) const {
         return BatchPlan(keys, n, stripe_bits_);

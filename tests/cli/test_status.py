@@ -36,6 +36,10 @@ def url() -> Iterator[str]:
             with pytest.raises(carls.InvalidValueError):
                 items.push_gradients([1], [[np.inf, 0.0]])
             bank.embeddings("empty", dim=2)
+            shared = bank.embeddings("shared", dim=1, optimizer="sgd", aggregate=carls.Lazy(max_delay_s=1e6))
+            for size in [1.0] * 12 + [100.0]:
+                shared.push_gradients([1, 2], [[size], [size]])
+            shared.erase([2])
             bank.models.publish("encoder", {"w": np.ones(2)}, step=1200)
         yield server.url
 
@@ -47,7 +51,7 @@ def test_for_machines(url: str) -> None:
     with carls.connect(url) as bank:
         found = bank.status()
     assert told["id"] == found.id
-    assert [table["name"] for table in told["tables"]] == ["empty", "items"]
+    assert [table["name"] for table in told["tables"]] == ["empty", "items", "shared"]
     items = told["tables"][1]
     assert items["rows"] == 1500
     assert (items["counters"]["stale"], items["counters"]["rejected"]) == (1500, 1)
@@ -70,6 +74,8 @@ def test_for_people(url: str) -> None:
     assert ["encoder", "1", "1,200"] in [line[:3] for line in lines]
     assert "trainer [red]?[2J" in done.stdout  # neither markup nor control characters of others
     assert "…" not in done.stdout
+    assert done.stdout.count("gradients: ") == 1
+    assert "gradients: 13 waiting, 2 outliers, 13 discarded" in done.stdout
 
 
 @pytest.mark.parametrize(

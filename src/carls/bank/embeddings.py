@@ -14,11 +14,23 @@ from carls.bank.checks import check_gradients, check_meta, check_records, check_
 from carls.bank.clock import TICKS_PER_S
 from carls.bank.keyed import MAX_REPLY_BYTES, NO_ROOM, KeyedTable, empty_meta
 from carls.bank.sampling import Drawn, Sampler, Wanted
-from carls.bank.tally import GrowthCounts, Written
+from carls.bank.tally import GrowthCounts, PendingCounts, Written
 from carls.errors import InvalidRequestError, RequestTooLargeError
 from carls.keys import Keys
 from carls.messages import ROW_META, AgeBound, Bools, Floats, LearningRate, Meta, Vectors
-from carls.specs import TTL, Constant, EmbeddingSpec, Initializer, Normal, Optimizer, TableSpec, Uniform
+from carls.specs import (
+    TTL,
+    Aggregation,
+    Constant,
+    EmbeddingSpec,
+    Initializer,
+    Lazy,
+    Normal,
+    Optimizer,
+    TableSpec,
+    Uniform,
+)
+from carls.statistics import TableStatistics
 from carls.vectors import as_dtype
 
 #: Changes of the learning rate that a table remembers; older ones are forgotten.
@@ -56,6 +68,7 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
             **_initializer_arguments(spec.initializer),
             **_optimizer_arguments(self.optimizer),
             **_growth_arguments(spec),
+            **_aggregation_arguments(spec.aggregate),
         )
 
     @property
@@ -75,7 +88,10 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
         return tuple(LearningRate(lr, step, producer, now_s - at) for lr, step, producer, at in changes)
 
     def set_learning_rate(self, lr: float, step: int, producer: str, now_s: float) -> None:
-        """Change the learning rate of pushes to come; the rate of now is no change."""
+        """Change the learning rate of pushes to come; the rate of now is no change.
+
+        What waits is applied at the old rate first.
+        """
         if self.spec.optimizer is None:
             raise self._without_optimizer("there is no learning rate to change")
         wanted, step = self.spec.optimizer.with_lr(lr), check_step(step)
@@ -84,7 +100,13 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
                 return
             self._changes.append(_Change(wanted.lr, step, producer, now_s))
             if self._rows is not None:
+                self._rows.settle()
                 self._rows.set_lr(wanted.lr)
+
+    def settle(self) -> None:
+        """Apply all gradients that wait; for those who read rows otherwise than by look-up or scan."""
+        if self._rows is not None:
+            self._rows.settle()
 
     @property
     def row_nbytes(self) -> int:
@@ -182,9 +204,8 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
 
     @property
     def record_floats(self) -> int:
-        """Floats of a record: a row's value and the optimizer's state behind it."""
-        optimizer = self.spec.optimizer
-        return self.spec.dim + (0 if optimizer is None else optimizer.state_floats(self.spec.dim))
+        """Floats of a record: a row's value and what the spec's slots say behind it."""
+        return self.spec.dim + self.spec.state_floats
 
     def records(self, keys: Keys, now: int) -> tuple[Floats, Meta]:
         """Records (n, record_floats) and meta (n,) of the rows. Those of keys without a row mean nothing."""
@@ -209,7 +230,7 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
         return Written(*written)
 
     def push(self, keys: Keys, gradients: Vectors, step: int, producer: int, now: int) -> Written:
-        """Apply gradients (n, dim) by the table's optimizer."""
+        """Apply gradients (n, dim) by the table's optimizer, or keep them as its aggregation says."""
         if self.spec.optimizer is None:
             raise self._without_optimizer("gradients cannot be applied")
         wide = as_dtype(check_gradients(self.name, gradients, len(keys), self.spec.dim), "float32")
@@ -226,8 +247,16 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
         """As of all tables, and of what samples keep."""
         return super().nbytes + self._sampler.nbytes
 
+    def statistics(self, now: int) -> TableStatistics:
+        if self._rows is not None:
+            self._rows.settle_due(now)
+        return super().statistics(now)
+
     def growth(self) -> GrowthCounts:
         return GrowthCounts() if self._rows is None else GrowthCounts(*self._rows.growth())
+
+    def pending(self) -> PendingCounts:
+        return PendingCounts() if self._rows is None else PendingCounts(*self._rows.pending())
 
     def _without_optimizer(self, hence: str) -> InvalidRequestError:
         return InvalidRequestError(
@@ -255,6 +284,18 @@ def _growth_arguments(spec: EmbeddingSpec) -> dict[str, Any]:
         "ttl": round(eviction.seconds * TICKS_PER_S) if isinstance(eviction, TTL) else 0,
         "admit_after": 0 if admission is None else admission.after,
         "admission_window": 0 if admission is None else admission.window,
+    }
+
+
+def _aggregation_arguments(policy: Aggregation | None) -> dict[str, Any]:
+    if not isinstance(policy, Lazy):
+        return {}
+    return {
+        "lazy": True,
+        "max_pending": policy.max_pending,
+        "max_delay": round(policy.max_delay_s * TICKS_PER_S),
+        "outlier_factor": policy.outlier_factor,
+        "drop_outliers": policy.outliers == "drop",
     }
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 import carls
 from carls.errors import InvalidRequestError
 from carls.messages import BankStatus
-from carls.statistics import QUANTILES, Counters, Histogram, TableStatistics
+from carls.statistics import QUANTILES, Histogram, TableStatistics
 
 #: Readers and producers of a table that are shown; the JSON form has them all.
 SHOWN = 10
@@ -87,7 +87,7 @@ def _headline(table: TableStatistics) -> str:
 
 
 def _details(table: TableStatistics) -> list[RenderableType]:
-    parts: list[RenderableType] = [*_counts(table.counters)]
+    parts: list[RenderableType] = [*_counts(table)]
     for named, grid in ((table.readers, _readers), (table.producers, _producers)):
         if named:
             parts.append(grid(table))
@@ -96,7 +96,8 @@ def _details(table: TableStatistics) -> list[RenderableType]:
     return parts
 
 
-def _counts(counted: Counters) -> list[str]:
+def _counts(table: TableStatistics) -> list[str]:
+    counted = table.counters
     reads = (
         f"looked up {_count(counted.looked_up)} keys in {_count(counted.lookups)} look-ups:\n"
         f"  {_count(counted.fresh)} fresh, {_count(counted.stale)} stale, "
@@ -112,7 +113,13 @@ def _counts(counted: Counters) -> list[str]:
         f"{_count(counted.unadmitted)} unadmitted, {_count(counted.dropped)} dropped"
     )
     touched = counted.evicted or counted.expired or counted.unadmitted or counted.dropped
-    return [reads, writes, growth] if touched else [reads, writes]
+    parts = [reads, writes, growth] if touched else [reads, writes]
+    if table.pending or counted.outliers or counted.discarded:
+        parts.append(
+            f"gradients: {_count(table.pending)} waiting, {_count(counted.outliers)} outliers, "
+            f"{_count(counted.discarded)} discarded"
+        )
+    return parts
 
 
 def _readers(table: TableStatistics) -> Table:

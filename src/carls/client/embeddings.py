@@ -267,8 +267,7 @@ class EmbeddingTable(SamplingTable, PortableTable[EmbeddingSpec]):
     def _walk(self, batch: int, state: bool, timeout_s: float | None) -> Iterator[tuple[Keys, Rows]]:
         """All rows; with `state`, the optimizer's behind their values."""
         request = Export if state else Scan
-        optimizer = self.spec.optimizer if state else None
-        row_nbytes = self._row_nbytes + (4 * optimizer.state_floats(self.dim) if optimizer else 0)
+        row_nbytes = self._row_nbytes + (4 * self.spec.state_floats if state else 0)
         limit = min(batch, max(1, (8 << 20) // row_nbytes), MAX_PAGE_ROWS)
         cursor = 0
         while cursor >= 0:

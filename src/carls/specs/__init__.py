@@ -1,5 +1,6 @@
 """Frozen value objects that describe tables and their policies; JSON in and out."""
 
+from carls.specs.aggregation import Aggregation, Lazy
 from carls.specs.embeddings import EmbeddingSpec
 from carls.specs.eviction import FIFO, LFU, LRU, TTL, Admission, Eviction
 from carls.specs.features import FeatureSpec
@@ -19,6 +20,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "Admission",
+    "Aggregation",
     "Constant",
     "EmbeddingSpec",
     "Eviction",
@@ -26,6 +28,7 @@ __all__ = [
     "Frequency",
     "Initializer",
     "KeyedSpec",
+    "Lazy",
     "LogUniform",
     "Momentum",
     "Normal",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from carls.testing.conformance.aggregation import LazyAggregation
 from carls.testing.conformance.asynchrony import Asynchrony
 from carls.testing.conformance.bad_input import BadInput
 from carls.testing.conformance.drift import DriftLimits
@@ -24,6 +25,7 @@ class BankConformance(
     HalfPrecision,
     Growth,
     LearningRates,
+    LazyAggregation,
     KeyTypes,
     Sampling,
     BadInput,
