@@ -16,6 +16,7 @@
 #include "encode.hpp"
 #include "feature_table.hpp"
 #include "half.hpp"
+#include "memories.hpp"
 #include "reader.hpp"
 #include "results.hpp"
 
@@ -271,6 +272,7 @@ NB_MODULE(_core, m) {
     nb::set_leak_warnings(false);
     bind_keys(m);
     bind_columns(m);
+    bind_memories(m);
 
     const nb::object full = nb::exception<TableFull>(m, "TableFull");
     const nb::object large = nb::exception<BatchTooLarge>(m, "BatchTooLarge");
