@@ -317,9 +317,10 @@ NB_MODULE(_core, m) {
         nb::arg("array"));
     m.def("normal_quantile", &normal_quantile, nb::arg("p"));
 
-    nb::class_<Reader>(m, "Reader").def(nb::init<>()).def("counts", [](const Reader &self) {
-        return dict_of(self.counts());
-    });
+    nb::class_<Reader>(m, "Reader")
+        .def(nb::init<>())
+        .def("count_points", &Reader::count_points, nb::arg("n"), nb::arg("missed"))
+        .def("counts", [](const Reader &self) { return dict_of(self.counts()); });
 
     nb::class_<Embeddings> embeddings(m, "EmbeddingTable");
     embeddings

@@ -8,7 +8,7 @@ from carls.bank.announcements import Announcements
 from carls.bank.tally import GrowthCounts, Tally
 from carls.messages import LearningRate
 from carls.specs import TableSpec
-from carls.statistics import TableStatistics
+from carls.statistics import MemoryStatistics, TableStatistics
 
 S = TypeVar("S", bound=TableSpec)
 
@@ -53,6 +53,7 @@ class Table(Generic[S]):
             counters=self.tally.counters(readers, self.growth()),
             producers=self.tally.producers(now),
             readers=readers,
+            memory=self.memory_statistics,
         )
 
     @property
@@ -63,6 +64,11 @@ class Table(Generic[S]):
     def growth(self) -> GrowthCounts:
         """What happened to rows for want of room or of time."""
         return GrowthCounts()
+
+    @property
+    def memory_statistics(self) -> MemoryStatistics | None:
+        """What a memory tells beside; None where the table is none."""
+        return None
 
     @property
     def nbytes(self) -> int:

@@ -22,6 +22,15 @@ from carls.messages.features import (
     FeatureScan,
 )
 from carls.messages.knowledge import Announce, KnowledgeInfo, LatestKnowledge
+from carls.messages.memories import (
+    AbsorbPoints,
+    ExportMemory,
+    LoadMemory,
+    MemoryBatch,
+    MemoryContent,
+    MemoryCounts,
+    ReadMemory,
+)
 from carls.messages.models import (
     FetchModel,
     LatestModel,
@@ -66,6 +75,10 @@ Request: TypeAlias = (
     | FeatureAssign
     | FeatureScan
     | FeatureImport
+    | ReadMemory
+    | AbsorbPoints
+    | ExportMemory
+    | LoadMemory
     | Announce
     | LatestKnowledge
     | PublishModel
@@ -85,6 +98,8 @@ Reply: TypeAlias = (
     | ScanPage
     | FeatureBatch
     | FeaturePage
+    | MemoryBatch
+    | MemoryContent
     | KnowledgeInfo
     | ModelInfo
     | list[ModelInfo]
@@ -95,6 +110,7 @@ Reply: TypeAlias = (
 
 __all__ = [
     "ROW_META",
+    "AbsorbPoints",
     "AgeBound",
     "Announce",
     "Assign",
@@ -108,6 +124,7 @@ __all__ = [
     "Erase",
     "Erased",
     "Export",
+    "ExportMemory",
     "FeatureAssign",
     "FeatureBatch",
     "FeatureImport",
@@ -126,7 +143,11 @@ __all__ = [
     "LearningRate",
     "ListModels",
     "ListTables",
+    "LoadMemory",
     "Lookup",
+    "MemoryBatch",
+    "MemoryContent",
+    "MemoryCounts",
     "Meta",
     "ModelInfo",
     "ModelPart",
@@ -134,6 +155,7 @@ __all__ = [
     "OpenTable",
     "PublishModel",
     "PushGradients",
+    "ReadMemory",
     "Reply",
     "Request",
     "RowBatch",

@@ -5,6 +5,7 @@ from carls.specs.eviction import FIFO, LFU, LRU, TTL, Admission, Eviction
 from carls.specs.features import FeatureSpec
 from carls.specs.initializers import Constant, Initializer, Normal, Uniform, Zeros
 from carls.specs.kinds import spec_from_json
+from carls.specs.memories import GaussianMemorySpec
 from carls.specs.optimizers import FTRL, SGD, Adagrad, Adam, Momentum, Optimizer, RowwiseAdagrad, Slot
 from carls.specs.tables import KeyedSpec, TableSpec, check_name
 
@@ -22,6 +23,7 @@ __all__ = [
     "EmbeddingSpec",
     "Eviction",
     "FeatureSpec",
+    "GaussianMemorySpec",
     "Initializer",
     "KeyedSpec",
     "Momentum",

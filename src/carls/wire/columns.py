@@ -139,6 +139,26 @@ class MetaColumn(FixedColumn):
         return cast("Meta", np.frombuffer(found, ROW_META))
 
 
+class NumbersColumn(FixedColumn):
+    """(n,) int64 or float32.
+
+    Args:
+        arrow_type: which of them.
+    """
+
+    def __init__(self, arrow_type: pa.DataType) -> None:
+        self.type = arrow_type
+
+    def export(self, value: Any) -> Any:
+        return np.ascontiguousarray(value, self.type.to_pandas_dtype())
+
+    def read(self, found: Any) -> Any:
+        if isinstance(found, np.ndarray):
+            return found
+        _refuse_nulls(found, found.buffers()[0])
+        return np.array(found.to_numpy(zero_copy_only=False))
+
+
 class BitsColumn(FixedColumn):
     """(n,) bool, as bits."""
 
