@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import carls
-from carls.specs import EmbeddingSpec, FeatureSpec, Initializer, Optimizer, spec_from_json
+from carls.specs import EmbeddingSpec, FeatureSpec, GaussianMemorySpec, Initializer, Optimizer, spec_from_json
 
 FINITE = st.floats(-1e13, 1e13)
 POSITIVE = st.floats(1e-6, 1e6)
@@ -84,6 +84,69 @@ def test_limits_survive_json(limits: dict[str, Any]) -> None:
 def test_feature_specs_survive_json(columns: dict[str, str], keys: str | None) -> None:
     spec = FeatureSpec(columns=tuple(columns.items()), keys=keys)
     assert spec_from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+MEMORY: dict[str, Any] = {
+    "dim": 4,
+    "buffer_size": 8,
+    "distance_threshold": 2,
+    "max_clusters": 100,
+    "bootstrap_steps": 10,
+    "min_variance": 1e-3,
+}
+
+
+@given(
+    st.builds(
+        GaussianMemorySpec,
+        dim=st.integers(1, 64),
+        buffer_size=st.integers(1, 64),
+        distance_threshold=st.floats(0, 1),
+        max_clusters=st.integers(1, 65536),
+        bootstrap_steps=st.integers(0, 2**62),
+        min_variance=st.floats(1e-30, 1e30),
+        distance=st.sampled_from(["squared_l2", "gaussian"]),
+    )
+)
+def test_memory_specs_survive_json(spec: GaussianMemorySpec) -> None:
+    assert spec_from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_numbers_of_a_memory_become_floats() -> None:
+    assert GaussianMemorySpec(**MEMORY) == GaussianMemorySpec(
+        **MEMORY | {"distance_threshold": np.float64(2)}
+    )
+    assert type(GaussianMemorySpec(**MEMORY).distance_threshold) is float
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dim": 0},
+        {"dim": 65537},
+        {"buffer_size": 0},
+        {"max_clusters": 0},
+        {"max_clusters": 2**21},
+        {"bootstrap_steps": -1},
+        {"bootstrap_steps": 1.5},
+        {"min_variance": 0.0},
+        {"min_variance": float("nan")},
+        {"min_variance": True},
+        {"distance_threshold": -1.0},
+        {"distance_threshold": float("inf")},
+        {"distance_threshold": "far"},
+        {"distance": "cosine"},
+        {"distance": None},
+        {"distance_threshold": 1.5, "distance": "gaussian"},
+        {"max_clusters": 2**10, "buffer_size": 2**17},
+    ],
+    ids=str,
+)
+def test_memories_that_cannot_be(change: dict[str, Any]) -> None:
+    field, value = next(iter(change.items()))
+    with pytest.raises(carls.InvalidSpecError, match=field) as raised:
+        GaussianMemorySpec(**MEMORY | change)
+    assert str(value) in str(raised.value)
 
 
 @pytest.mark.parametrize(
