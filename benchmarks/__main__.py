@@ -24,6 +24,7 @@ SUBJECTS = (
     "memory",
     "export",
     "growth",
+    "gaussian_memory",
 )
 
 

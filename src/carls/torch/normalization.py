@@ -7,7 +7,7 @@ from torch import nn
 
 from carls import client
 from carls.errors import InvalidSpecError
-from carls.torch.memory import GaussianMemory
+from carls.torch.memory import Clusters, GaussianMemory
 
 FORMULAS = ("dynamic", "batch_norm")
 
@@ -69,11 +69,13 @@ class DynamicNormalization(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The normalised input, of its shape and dtype."""
-        found = self.memory(x)
+        found: Clusters = self.memory(x)
         mean, deviation = found.mean, torch.sqrt(found.variance + self.eps)
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         if self.formula == "batch_norm":
-            result = (wide - mean) / deviation * self._spread("weight", x) + self._spread("bias", x)
+            result: torch.Tensor = (wide - mean) / deviation * self._spread("weight", x) + self._spread(
+                "bias", x
+            )
         else:
             prior = mean * self._spread("prior_scale", x) + self._spread("prior_offset", x)
             middle = mean * self._spread("mean_scale", x) + self._spread("mean_offset", x)
