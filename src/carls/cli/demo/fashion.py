@@ -74,7 +74,7 @@ def foreign(clothes: Images) -> dict[str, Images]:
 
     noise = np.random.default_rng(0).random((2000, SIDE * SIDE), np.float32)
     turned = np.rot90(clothes.reshape(-1, SIDE, SIDE), axes=(1, 2)).reshape(len(clothes), -1)
-    digits = np.stack([_scaled(image) for image in load_digits().images / 16])
+    digits = _scaled(load_digits().images / 16)
     return {
         "noise": noise,
         "rotated": np.ascontiguousarray(turned),
@@ -82,12 +82,12 @@ def foreign(clothes: Images) -> dict[str, Images]:
     }
 
 
-def _scaled(image: npt.NDArray[np.float64]) -> Images:
-    """(28, 28) of a smaller square image, interpolated linearly along rows and columns."""
-    places = np.linspace(0, len(image) - 1, SIDE)
-    marks = np.arange(len(image))
-    tall = np.stack([np.interp(places, marks, column) for column in image.T], axis=1)
-    return np.stack([np.interp(places, marks, row) for row in tall]).astype(np.float32)
+def _scaled(images: npt.NDArray[np.float64]) -> Images:
+    """(n, 28, 28) of n smaller square images, interpolated linearly along rows and columns."""
+    side = images.shape[1]
+    places = np.linspace(0, side - 1, SIDE)
+    weights = np.stack([np.interp(places, np.arange(side), row) for row in np.eye(side)], axis=1)
+    return np.asarray(weights @ images @ weights.T, np.float32)
 
 
 def _read(path: Path) -> Fashion:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 from torch.nn import functional
 
-from carls.cli.demo.fashion import Fashion, foreign
+from carls.cli.demo.fashion import Fashion, Images, foreign
 from carls.client import Bank
 from carls.torch import DynamicNormalization
 
@@ -104,23 +104,31 @@ def run_cases(bank: Bank, data: Fashion, seeds: int, steps: int, console: Consol
     torch.set_num_threads(1)
     columns = TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     runs: dict[str, list[Run]] = {case: [] for case in CASES}
+    strangers = foreign(data.test)
     with Progress(*columns, console=console) as bars:
         tasks = {case: bars.add_task(case, total=seeds * steps) for case in CASES}
         # In turns, so that what else the machine does slows all cases alike.
         for seed in range(seeds):
             for case, settings in CASES.items():
                 advance = partial(bars.advance, tasks[case])
-                runs[case].append(run_case(bank, settings, data, seed, steps, advance))
+                runs[case].append(run_case(bank, settings, data, strangers, seed, steps, advance))
     return runs
 
 
 def run_case(
-    bank: Bank, settings: Settings, data: Fashion, seed: int, steps: int, advance: Callable[[], None]
+    bank: Bank,
+    settings: Settings,
+    data: Fashion,
+    strangers: Mapping[str, Images],
+    seed: int,
+    steps: int,
+    advance: Callable[[], None],
 ) -> Run:
     """Train one network by `settings` and test it.
 
     Args:
         bank: gets a memory for the time of the run, where the case has one.
+        strangers: kind -> images that are to be told from those of the test part.
         seed: of the first weights and of the order of the images.
         advance: called after each step.
     """
@@ -130,7 +138,7 @@ def run_case(
     network = Network(_layer(bank, name, settings))
     try:
         step_ms = _train(network, settings.learning_rate, data, seed, steps, advance)
-        return _test(network, data, step_ms)
+        return _test(network, data, strangers, step_ms)
     finally:
         if settings.memory is not None:
             bank.drop(name)
@@ -171,20 +179,19 @@ def _train(
 
 
 @torch.no_grad()
-def _test(network: Network, data: Fashion, step_ms: float) -> Run:
+def _test(network: Network, data: Fashion, strangers: Mapping[str, Images], step_ms: float) -> Run:
     from sklearn.metrics import roc_auc_score
 
     network.eval()
     layer = network.normalization
     guesses = network(torch.from_numpy(data.test)).argmax(dim=1).numpy()
-    scores: dict[str, Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]] = {
+    scores: dict[str, Callable[[Images], npt.NDArray[Any]]] = {
         "max softmax": lambda images: _doubt(network, images)
     }
     clusters = 0
     if isinstance(layer, DynamicNormalization):
         clusters = len(layer.memory.memory)
         scores["distance"] = lambda images: layer.ood_score(network.hidden(torch.from_numpy(images))).numpy()
-    strangers = foreign(data.test)
     auroc: dict[str, dict[str, float]] = {}
     for score, of in scores.items():
         known = of(data.test)
@@ -196,7 +203,7 @@ def _test(network: Network, data: Fashion, step_ms: float) -> Run:
     return Run(accuracy, step_ms, clusters, auroc)
 
 
-def _doubt(network: Network, images: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+def _doubt(network: Network, images: Images) -> npt.NDArray[Any]:
     """How far the largest probability is below 1."""
     result: npt.NDArray[Any] = (
         1 - torch.softmax(network(torch.from_numpy(images)).double(), 1).amax(1).numpy()
