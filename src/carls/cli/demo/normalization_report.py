@@ -105,7 +105,8 @@ def write_plot(path: Path, runs: Runs) -> None:
             label=f"{case}: {score}",
         )
     right.axhline(0.5, color="black", linewidth=1, linestyle=":")
-    right.text(len(kinds) - 0.52, 0.505, "chance", fontsize=8, ha="right")
+    right.set_xlim(-0.75, len(kinds) - 0.5)
+    right.text(-0.73, 0.51, "chance", fontsize=8)
     right.set(ylabel="AUROC against test images", ylim=(0, 1.02))
     right.set_xticks(range(len(kinds)), kinds)
     right.grid(alpha=0.3, axis="y")
