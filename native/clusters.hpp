@@ -12,15 +12,46 @@
 
 namespace carls {
 
-CARLS_VECTOR inline void add_to(double *__restrict sum, const float *__restrict x, uint32_t n) {
-    for (uint32_t i = 0; i < n; ++i) sum[i] += x[i];
-}
+// Eight numbers that the compiler computes with as one.
+typedef double Doubles __attribute__((vector_size(64)));
+typedef float Floats __attribute__((vector_size(32)));
 
-CARLS_VECTOR inline void add_squares_to(double *__restrict sum, const float *__restrict x,
-                                        const double *__restrict mean, uint32_t n) {
-    for (uint32_t i = 0; i < n; ++i) {
-        const double difference = x[i] - mean[i];
-        sum[i] += difference * difference;
+inline __attribute__((always_inline)) void read(Floats &to, const float *from) { std::memcpy(&to, from, sizeof to); }
+
+// Adds to sums and squares, of n elements, those of x - shift for all rows of a run, `stride` floats apart. In
+// blocks that stay in registers while the rows go by.
+CARLS_VECTOR inline void add_moments(double *__restrict sums, double *__restrict squares, const float *__restrict rows,
+                                     size_t count, size_t stride, const float *__restrict shift, uint32_t n) {
+    constexpr uint32_t kParts = 2, kEach = 8;
+    uint32_t i = 0;
+    for (; i + kParts * kEach <= n; i += kParts * kEach) {
+        Doubles sum[kParts], square[kParts], from[kParts];
+        Floats x;
+        for (uint32_t part = 0; part < kParts; ++part) {
+            std::memcpy(&sum[part], sums + i + part * kEach, sizeof(Doubles));
+            std::memcpy(&square[part], squares + i + part * kEach, sizeof(Doubles));
+            read(x, shift + i + part * kEach);
+            from[part] = __builtin_convertvector(x, Doubles);
+        }
+        for (size_t row = 0; row < count; ++row) {
+            for (uint32_t part = 0; part < kParts; ++part) {
+                read(x, rows + row * stride + i + part * kEach);
+                const Doubles difference = __builtin_convertvector(x, Doubles) - from[part];
+                sum[part] += difference;
+                square[part] += difference * difference;
+            }
+        }
+        for (uint32_t part = 0; part < kParts; ++part) {
+            std::memcpy(sums + i + part * kEach, &sum[part], sizeof(Doubles));
+            std::memcpy(squares + i + part * kEach, &square[part], sizeof(Doubles));
+        }
+    }
+    for (; i < n; ++i) {
+        for (size_t row = 0; row < count; ++row) {
+            const double difference = static_cast<double>(rows[row * stride + i]) - static_cast<double>(shift[i]);
+            sums[i] += difference;
+            squares[i] += difference * difference;
+        }
     }
 }
 
@@ -42,8 +73,8 @@ inline double squared_distance(const float *__restrict x, const float *__restric
     return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
-// Each cluster has a ring of its last points. Means and variances are computed from the ring, oldest point first,
-// in two passes and in double: nothing adds up over time, and the same points give the same numbers.
+// Each cluster has a ring of its last points. Means and variances are computed from the whole ring, oldest point
+// first and in double: nothing adds up over time, and the same points give the same numbers.
 class Clusters {
 public:
     // With inverse variances beside the means, for distances that are weighted.
@@ -54,7 +85,8 @@ public:
           weighted_(weighted),
           centres_(dim),
           weights_(dim),
-          sum_(dim),
+          sums_(dim),
+          squares_(dim),
           row_(dim) {}
 
     size_t size() const { return rings_.size(); }
@@ -85,20 +117,32 @@ public:
         }
     }
 
-    // Makes mean and, where distances need it, variance those of the ring.
+    // Makes mean and variance those of the ring. In one pass, by differences from the oldest point: that one is in the
+    // ring itself, so the variance is at least its squared distance from the mean over the number of points, and
+    // what cancels below is at most so many roundings.
     void follow(size_t cluster) {
-        compute_mean(cluster);
-        if (weighted_) compute_variance(cluster);
+        const Ring &ring = rings_[cluster];
+        const float *points = ring.points.data(), *shift = points + size_t{ring.first} * dim_;
+        // A ring mostly comes from far memory, and is met column by column: ask for all of it at once.
+        for (size_t at = 0; at < size_t{ring.filled} * dim_; at += 16) __builtin_prefetch(points + at);
+        std::fill(sums_.begin(), sums_.end(), 0.0);
+        std::fill(squares_.begin(), squares_.end(), 0.0);
+        const uint32_t older = std::min(ring.filled, buffer_size_ - ring.first);
+        add_moments(sums_.data(), squares_.data(), shift, older, dim_, shift, dim_);
+        add_moments(sums_.data(), squares_.data(), points, ring.filled - older, dim_, shift, dim_);
+        const double n = ring.filled;
+        float *means = means_.data() + cluster * dim_, *variances = variances_.data() + cluster * dim_;
+        for (uint32_t i = 0; i < dim_; ++i) {
+            const double mean = sums_[i] / n;
+            means[i] = static_cast<float>(shift[i] + mean);
+            variances[i] = static_cast<float>(std::max(squares_[i] / n - mean * mean, min_variance_));
+        }
     }
 
-    // Makes everything about the cluster that of its ring; its mean was made before, by follow.
+    // Makes the panels those of mean and variance.
     void settle(size_t cluster) {
         centres_.set(cluster, mean(cluster));
-        if (!weighted_) {
-            compute_mean(cluster);
-            compute_variance(cluster);
-            return;
-        }
+        if (!weighted_) return;
         const float *variances = variance(cluster);
         for (uint32_t i = 0; i < dim_; ++i) row_[i] = 1.0f / variances[i];
         weights_.set(cluster, row_.data());
@@ -132,29 +176,6 @@ private:
         uint32_t first = 0, filled = 0;
     };
 
-    void compute_mean(size_t cluster) {
-        std::fill(sum_.begin(), sum_.end(), 0.0);
-        visit(cluster, [&](const float *point) { add_to(sum_.data(), point, dim_); });
-        const double n = rings_[cluster].filled;
-        float *means = means_.data() + cluster * dim_;
-        for (uint32_t i = 0; i < dim_; ++i) {
-            sum_[i] /= n;
-            means[i] = static_cast<float>(sum_[i]);
-        }
-    }
-
-    // After compute_mean, whose means are still there in double.
-    void compute_variance(size_t cluster) {
-        const std::vector<double> mean = sum_;
-        std::fill(sum_.begin(), sum_.end(), 0.0);
-        visit(cluster, [&](const float *point) { add_squares_to(sum_.data(), point, mean.data(), dim_); });
-        const double n = rings_[cluster].filled;
-        float *variances = variances_.data() + cluster * dim_;
-        for (uint32_t i = 0; i < dim_; ++i) {
-            variances[i] = static_cast<float>(std::max(sum_[i] / n, min_variance_));
-        }
-    }
-
     uint32_t dim_, buffer_size_;
     double min_variance_;
     bool weighted_;
@@ -162,7 +183,7 @@ private:
     std::vector<float> means_, variances_;
     Panels centres_, weights_;
     // Room for one cluster's numbers.
-    std::vector<double> sum_;
+    std::vector<double> sums_, squares_;
     std::vector<float> row_;
 };
 
