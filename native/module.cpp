@@ -18,6 +18,7 @@
 #include "feature_table.hpp"
 #include "half.hpp"
 #include "population.hpp"
+#include "memories.hpp"
 #include "reader.hpp"
 #include "results.hpp"
 
@@ -275,6 +276,7 @@ NB_MODULE(_core, m) {
     bind_keys(m);
     bind_columns(m);
     bind_candidates(m);
+    bind_memories(m);
 
     const nb::object full = nb::exception<TableFull>(m, "TableFull");
     const nb::object large = nb::exception<BatchTooLarge>(m, "BatchTooLarge");
@@ -319,9 +321,10 @@ NB_MODULE(_core, m) {
         nb::arg("array"));
     m.def("normal_quantile", &normal_quantile, nb::arg("p"));
 
-    nb::class_<Reader>(m, "Reader").def(nb::init<>()).def("counts", [](const Reader &self) {
-        return dict_of(self.counts());
-    });
+    nb::class_<Reader>(m, "Reader")
+        .def(nb::init<>())
+        .def("count_points", &Reader::count_points, nb::arg("n"), nb::arg("missed"))
+        .def("counts", [](const Reader &self) { return dict_of(self.counts()); });
 
     nb::class_<Embeddings> embeddings(m, "EmbeddingTable");
     embeddings

@@ -64,6 +64,14 @@ public:
         counts_.unsaid -= unread;
     }
 
+    // Counts one look-up of n points, for `missed` of which there was nothing to find. Thread-safe.
+    void count_points(uint64_t n, uint64_t missed) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        ++counts_.lookups;
+        counts_.keys += n;
+        counts_.missed += missed;
+    }
+
     ReaderCounts counts() const {
         const std::lock_guard<std::mutex> lock(mutex_);
         return counts_;

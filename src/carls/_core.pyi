@@ -65,6 +65,7 @@ class Population:
 
 class Reader:
     def __init__(self) -> None: ...
+    def count_points(self, n: int, missed: int) -> None: ...
     def counts(self) -> dict[str, Any]: ...
 
 class _Table:
@@ -208,3 +209,30 @@ class FeatureTable(_Table):
         reader: Reader | None = None,
         at_step: int | None = None,
     ) -> list[tuple[Bytes, Int32s | None, Int32s | None]]: ...
+
+class GaussianMemory:
+    def __init__(
+        self,
+        dim: int,
+        buffer_size: int,
+        distance_threshold: float,
+        max_clusters: int,
+        bootstrap_steps: int,
+        min_variance: float,
+        gaussian: bool,
+    ) -> None: ...
+    def lookup(self, points: Floats, mode: str) -> tuple[Int64s, Floats, Floats, Floats]: ...
+    def save(self) -> tuple[Floats, Int64s, tuple[int, int, int, int]]: ...
+    def load(
+        self,
+        points: Floats,
+        cluster: Int64s,
+        calls: int,
+        absorbed: int,
+        refused_bootstrap: int,
+        refused_full: int,
+    ) -> None: ...
+    def counts(self) -> tuple[int, int, int, int]: ...
+    def __len__(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...

@@ -45,7 +45,9 @@ class _Value:
         told = {name: facts[name] for name in names}
         for name, kind in cls._parts.items():
             part = told[name]
-            told[name] = tuple(map(kind.from_json, part)) if isinstance(part, list) else kind.from_json(part)
+            if part is not None:
+                many = isinstance(part, list)
+                told[name] = tuple(map(kind.from_json, part)) if many else kind.from_json(part)
         return cls(**told)
 
 
@@ -221,18 +223,43 @@ class ProducerStatistics(_Value):
 
 
 @dataclass(frozen=True)
+class MemoryStatistics(_Value):
+    """What is in a Gaussian memory, and what it was told; loading a memory takes these numbers over.
+
+    Attributes:
+        clusters: that are there now.
+        calls: look-ups that updated or grew it.
+        points: absorbed by them.
+        refused_bootstrap: points that were farther than the threshold but made no cluster, since there
+            had not been more calls than its bootstrap steps.
+        refused_full: likewise, since there were as many clusters as there may be.
+    """
+
+    clusters: int
+    calls: int
+    points: int
+    refused_bootstrap: int
+    refused_full: int
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_count(field.name, getattr(self, field.name))
+
+
+@dataclass(frozen=True)
 class TableStatistics(_Value):
     """A table: how large it is, what happened to it, who wrote its rows and who read them.
 
     Attributes:
         name: of the table.
-        kind: "embedding" or "feature".
+        kind: "embedding", "feature" or "gaussian_memory".
         keys: type of the keys: "int64", "string" or "bytes"; None until the first use fixes it.
-        rows: that are there now.
+        rows: that are there now; of a memory, clusters.
         nbytes: memory taken by rows, keys, index, admission and gradients that wait.
         counters: what happened to it.
         producers: who wrote rows, by name.
         readers: who looked rows up, by name.
+        memory: what is told of a Gaussian memory, whose points count as keys and rows above; None for others.
         pending: contributions that wait for rows now; always 0 in tables that are not lazy.
     """
 
@@ -240,6 +267,7 @@ class TableStatistics(_Value):
         "counters": Counters,
         "producers": ProducerStatistics,
         "readers": ReaderStatistics,
+        "memory": MemoryStatistics,
     }
     name: str
     kind: str
@@ -249,6 +277,7 @@ class TableStatistics(_Value):
     counters: Counters
     producers: tuple[ProducerStatistics, ...]
     readers: tuple[ReaderStatistics, ...]
+    memory: MemoryStatistics | None = None
     pending: int = 0
 
     def __post_init__(self) -> None:
@@ -262,6 +291,8 @@ class TableStatistics(_Value):
         _check_type("counters", self.counters, Counters)
         _check_all("producers", self.producers, ProducerStatistics)
         _check_all("readers", self.readers, ReaderStatistics)
+        if self.memory is not None:
+            _check_type("memory", self.memory, MemoryStatistics)
 
 
 def _json(value: Any) -> Any:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import carls
-from benchmarks import lookup, push, redis_server, remote, sampling
+from benchmarks import gaussian_memory, lookup, push, redis_server, remote, sampling
 from benchmarks.plan import EXPONENT, Distribution, Plan
 from benchmarks.staleness import Staleness
 from benchmarks.tables import fill, integer_keys, string_keys, weights
@@ -230,3 +230,22 @@ def test_choices_go_before_the_plan():
     quick = Plan.of(full, quick=True, rows=30, batch=None)
     assert (quick.rows, quick.calls, quick.keys) == (30, 20, tuple(Distribution))
     assert all(size < 100 for size in quick.batch)
+
+
+def test_memories_find_and_become_the_same():
+    draw = np.random.default_rng(0)
+    points = draw.normal(size=(20, gaussian_memory.BUFFER, 6)).astype(np.float32)
+    points += 3 * draw.normal(size=(20, 1, 6)).astype(np.float32)
+    with carls.connect() as bank:
+        memory = gaussian_memory.filled(bank, "squared_l2", points)
+        plain = gaussian_memory.NumpyMemory(points.copy(), np.zeros(20, np.int64))
+        for _ in range(3):
+            x = (3 * draw.normal(size=(50, 6))).astype(np.float32)
+            np.testing.assert_allclose(memory.lookup(x).mean, plain.read(x), rtol=1e-5, atol=1e-5)
+            found = memory.lookup(x)
+            np.testing.assert_allclose(plain.distances(x).min(axis=1), found.distance, rtol=1e-4, atol=1e-4)
+            memory.lookup(x, "update")
+            plain.update(x)
+        kept = memory.export()["points"].reshape(points.shape)
+        for mine, its in zip(kept, plain.buffers, strict=True):
+            np.testing.assert_array_equal(np.sort(mine, axis=0), np.sort(its, axis=0))

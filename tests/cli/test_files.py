@@ -31,6 +31,15 @@ def url() -> Iterator[str]:
             items = bank.embeddings("items", dim=2, optimizer=carls.Adam())
             items.lookup(np.arange(1500))
             items.push_gradients(np.arange(100), np.ones((100, 2), np.float32), step=3)
+            bank.gaussian_memory(
+                "memory",
+                dim=2,
+                buffer_size=8,
+                distance_threshold=1.0,
+                max_clusters=2,
+                bootstrap_steps=0,
+                min_variance=1e-3,
+            )
         yield server.url
 
 
@@ -62,6 +71,7 @@ def refusal(*arguments: str) -> str:
 def test_what_cannot_be_is_told(url: str, tmp_path: Path) -> None:
     file = tmp_path / "t.parquet"
     assert "no table 'none'" in refusal("export", "--bank", url, "--table", "none", str(file))
+    assert "to_safetensors" in refusal("export", "--bank", url, "--table", "memory", str(file))
     assert not file.exists()
     assert "no such file" in refusal("import", "--bank", url, "--table", "new", str(file))
     assert "own process" in refusal("export", "--bank", "memory://", "--table", "t", str(file))

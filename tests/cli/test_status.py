@@ -40,6 +40,18 @@ def url() -> Iterator[str]:
             for size in [1.0] * 12 + [100.0]:
                 shared.push_gradients([1, 2], [[size], [size]])
             shared.erase([2])
+            memory = bank.gaussian_memory(
+                "memory",
+                dim=2,
+                buffer_size=8,
+                distance_threshold=1.0,
+                max_clusters=2,
+                bootstrap_steps=0,
+                min_variance=1e-3,
+            )
+            for _ in range(2):
+                memory.lookup([[0, 0], [5, 5], [9, 9]], "grow")
+            memory.lookup([[0, 0]])
             bank.models.publish("encoder", {"w": np.ones(2)}, step=1200)
         yield server.url
 
@@ -51,8 +63,16 @@ def test_for_machines(url: str) -> None:
     with carls.connect(url) as bank:
         found = bank.status()
     assert told["id"] == found.id
-    assert [table["name"] for table in told["tables"]] == ["empty", "items", "shared"]
+    assert [table["name"] for table in told["tables"]] == ["empty", "items", "memory", "shared"]
     items = told["tables"][1]
+    assert items["memory"] is None
+    assert told["tables"][2]["memory"] == {
+        "clusters": 2,
+        "calls": 2,
+        "points": 6,
+        "refused_bootstrap": 2,
+        "refused_full": 1,
+    }
     assert items["rows"] == 1500
     assert (items["counters"]["stale"], items["counters"]["rejected"]) == (1500, 1)
     assert items["readers"][0]["steps"]["counts"] == [0, 0, 0, 1500]

@@ -84,9 +84,19 @@ def forge_client(serve: Any, connect: Any) -> Any:
     def feature_page(_: Any) -> Any:
         return m.FeaturePage(None, m.FeatureBatch(empty.slice(0, 0), np.zeros(0, m.ROW_META), ()), -1)
 
+    def clusters(request: Any) -> Any:
+        points = np.asarray(request.points, np.float32)
+        return m.MemoryBatch(np.zeros(len(points), np.int64), points, points, points[:, 0])
+
+    def content(_: Any) -> Any:
+        return m.MemoryContent(np.ones((1, 3), np.float32), np.zeros(1, np.int64), m.MemoryCounts(1, 1, 0, 0))
+
     return connect(
         serve(
             ScriptedEngine(
+                ReadMemory=clusters,
+                AbsorbPoints=clusters,
+                ExportMemory=content,
                 FeatureLookup=features,
                 Scan=page,
                 Export=page,

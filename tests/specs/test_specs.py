@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import carls
-from carls.specs import EmbeddingSpec, FeatureSpec, Initializer, Optimizer, spec_from_json
+from carls.specs import EmbeddingSpec, FeatureSpec, GaussianMemorySpec, Initializer, Optimizer, spec_from_json
 
 FINITE = st.floats(-1e13, 1e13)
 POSITIVE = st.floats(1e-6, 1e6)
@@ -19,8 +19,7 @@ SHARE = st.floats(0, 0.999)
 COMMON = {"lr": POSITIVE, "weight_decay": st.floats(0, 1), "max_norm": st.none() | POSITIVE}
 ACCUMULATING = {"initial_accumulator": POSITIVE, "eps": POSITIVE}
 OPTIMIZERS = (
-    st.none()
-    | st.builds(carls.SGD, **COMMON)
+    st.builds(carls.SGD, **COMMON)
     | st.builds(carls.Momentum, momentum=SHARE, nesterov=st.booleans(), **COMMON)
     | st.builds(carls.Adagrad, **ACCUMULATING, **COMMON)
     | st.builds(carls.RowwiseAdagrad, **ACCUMULATING, **COMMON)
@@ -56,21 +55,16 @@ AGGREGATIONS = st.none() | st.builds(
     outlier_factor=st.floats(1.5, 1e6),
     outliers=st.sampled_from(["clip", "drop"]),
 )
+#: There is nothing to aggregate without an optimizer.
+LEARNING = st.just({}) | st.fixed_dictionaries({"optimizer": OPTIMIZERS, "aggregate": AGGREGATIONS})
 KEY_TYPES = st.sampled_from([None, "int64", "string", "bytes"])
 
 
-@given(
-    st.builds(
-        EmbeddingSpec,
-        dim=st.integers(1, 65536),
-        seed=st.integers(0, 2**64 - 1),
-        keys=KEY_TYPES,
-        optimizer=OPTIMIZERS,
-        initializer=INITIALIZERS,
-        aggregate=AGGREGATIONS,
-    )
-)
-def test_embedding_specs_survive_json(spec: EmbeddingSpec) -> None:
+@given(st.integers(1, 65536), st.integers(0, 2**64 - 1), KEY_TYPES, LEARNING, INITIALIZERS)
+def test_embedding_specs_survive_json(
+    dim: int, seed: int, keys: str | None, learning: dict[str, Any], initializer: carls.Initializer
+) -> None:
+    spec = EmbeddingSpec(dim=dim, seed=seed, keys=keys, initializer=initializer, **learning)
     assert spec_from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
@@ -92,6 +86,69 @@ def test_limits_survive_json(limits: dict[str, Any]) -> None:
 def test_feature_specs_survive_json(columns: dict[str, str], keys: str | None) -> None:
     spec = FeatureSpec(columns=tuple(columns.items()), keys=keys)
     assert spec_from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+MEMORY: dict[str, Any] = {
+    "dim": 4,
+    "buffer_size": 8,
+    "distance_threshold": 2,
+    "max_clusters": 100,
+    "bootstrap_steps": 10,
+    "min_variance": 1e-3,
+}
+
+
+@given(
+    st.builds(
+        GaussianMemorySpec,
+        dim=st.integers(1, 64),
+        buffer_size=st.integers(1, 64),
+        distance_threshold=st.floats(0, 1),
+        max_clusters=st.integers(1, 65536),
+        bootstrap_steps=st.integers(0, 2**62),
+        min_variance=st.floats(1e-30, 1e30),
+        distance=st.sampled_from(["squared_l2", "gaussian"]),
+    )
+)
+def test_memory_specs_survive_json(spec: GaussianMemorySpec) -> None:
+    assert spec_from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_numbers_of_a_memory_become_floats() -> None:
+    assert GaussianMemorySpec(**MEMORY) == GaussianMemorySpec(
+        **MEMORY | {"distance_threshold": np.float64(2)}
+    )
+    assert type(GaussianMemorySpec(**MEMORY).distance_threshold) is float
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dim": 0},
+        {"dim": 65537},
+        {"buffer_size": 0},
+        {"max_clusters": 0},
+        {"max_clusters": 2**21},
+        {"bootstrap_steps": -1},
+        {"bootstrap_steps": 1.5},
+        {"min_variance": 0.0},
+        {"min_variance": float("nan")},
+        {"min_variance": True},
+        {"distance_threshold": -1.0},
+        {"distance_threshold": float("inf")},
+        {"distance_threshold": "far"},
+        {"distance": "cosine"},
+        {"distance": None},
+        {"distance_threshold": 1.5, "distance": "gaussian"},
+        {"max_clusters": 2**10, "buffer_size": 2**17},
+    ],
+    ids=str,
+)
+def test_memories_that_cannot_be(change: dict[str, Any]) -> None:
+    field, value = next(iter(change.items()))
+    with pytest.raises(carls.InvalidSpecError, match=field) as raised:
+        GaussianMemorySpec(**MEMORY | change)
+    assert str(value) in str(raised.value)
 
 
 @pytest.mark.parametrize(

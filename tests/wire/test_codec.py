@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from carls import messages as m
 from carls.keys import Keys
-from carls.statistics import Counters, Histogram, ProducerStatistics, ReaderStatistics, TableStatistics
+from carls.statistics import (
+    Counters,
+    Histogram,
+    MemoryStatistics,
+    ProducerStatistics,
+    ReaderStatistics,
+    TableStatistics,
+)
 from carls.wire.actions import ACTIONS
 from carls.wire.frames import Frame
 from carls.wire.streamed import STREAMED
@@ -25,6 +32,7 @@ BOUND = st.builds(m.AgeBound, st.none() | INT64, st.none() | INT64, st.none() | 
 PRODUCERS = st.lists(TEXT, max_size=3).map(tuple)
 SPEC = st.dictionaries(TEXT, st.none() | INT64 | TEXT | st.lists(TEXT, max_size=2), max_size=3)
 ROWS = st.integers(1, 5)
+MEMORY_COUNTS = st.builds(m.MemoryCounts, INT64, INT64, INT64, INT64)
 
 
 def keys_of(n: int) -> st.SearchStrategy[Keys]:
@@ -78,6 +86,10 @@ def columns_of(draw: st.DrawFn, n: int) -> pa.RecordBatch:
     # "keys" and "meta" are column names like any other.
     names = draw(st.permutations(["keys", "meta", "columns", "x"]))
     return pa.RecordBatch.from_arrays(arrays, names=names[: len(types)])
+
+
+def integers_of(n: int) -> st.SearchStrategy[np.ndarray]:
+    return st.lists(INT64, min_size=n, max_size=n).map(lambda drawn: np.array(drawn, np.int64))
 
 
 def of_rows(parts: dict[str, Any], n: int) -> dict[str, st.SearchStrategy[Any]]:
@@ -146,6 +158,22 @@ REQUESTS = {
         producer=TEXT,
         write=WRITE,
     ),
+    m.ReadMemory: sized(m.ReadMemory, table=TEXT, points=floats_of, reader=TEXT),
+    m.AbsorbPoints: sized(
+        m.AbsorbPoints, table=TEXT, points=floats_of, grow=st.booleans(), producer=TEXT, write=WRITE
+    ),
+    m.ExportMemory: st.builds(m.ExportMemory, TEXT),
+    m.LoadMemory: sized(
+        m.LoadMemory,
+        table=TEXT,
+        part=INT64,
+        parts=INT64,
+        points=floats_of,
+        cluster=integers_of,
+        counts=MEMORY_COUNTS,
+        producer=TEXT,
+        write=WRITE,
+    ),
     m.FetchModel: st.builds(m.FetchModel, model=TEXT, version=INT64, part=INT64),
 }
 row_batch = {"values": floats_of, "meta": meta_of, "producers": PRODUCERS}
@@ -163,6 +191,7 @@ def pages(page: Any, batch: Any, parts: dict[str, Any]) -> st.SearchStrategy[Any
 
 
 DONE = st.just(m.Done())
+CLUSTERS = sized(m.MemoryBatch, cluster=integers_of, mean=floats_of, variance=floats_of, distance=numbers_of)
 REPLIES = {
     m.Lookup: sized(m.RowBatch, **row_batch),
     m.Assign: DONE,
@@ -178,6 +207,10 @@ REPLIES = {
     m.FeatureScan: pages(m.FeaturePage, m.FeatureBatch, feature_batch),
     m.FeatureImport: DONE,
     m.PublishModel: DONE,
+    m.ReadMemory: CLUSTERS,
+    m.AbsorbPoints: CLUSTERS,
+    m.ExportMemory: sized(m.MemoryContent, points=floats_of, cluster=integers_of, counts=MEMORY_COUNTS),
+    m.LoadMemory: DONE,
     m.FetchModel: st.builds(m.ModelPart, st.binary(max_size=100)),
 }
 LEARNING_RATES = st.lists(st.builds(m.LearningRate, NUMBER, INT64, TEXT, NUMBER), max_size=3).map(tuple)
@@ -216,6 +249,7 @@ STATISTICS = st.builds(
         max_size=2,
     ).map(tuple),
     readers=st.lists(st.builds(ReaderStatistics, name=TEXT, **READER, **HISTOGRAM), max_size=2).map(tuple),
+    memory=st.none() | st.builds(MemoryStatistics, *[COUNT] * 5),
 )
 ACTION_REQUESTS = {
     m.OpenTable: st.builds(m.OpenTable, TEXT, SPEC),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from carls import messages as m
 from carls.errors import InvalidRequestError, ProtocolError
 from carls.keys import Keys
-from carls.wire.columns import BatchColumn, BitsColumn, FloatsColumn, KeysColumn
+from carls.wire.columns import BatchColumn, BitsColumn, FloatsColumn, KeysColumn, NumbersColumn
 from carls.wire.frames import Frame
 from carls.wire.layout import Layout
 from carls.wire.streamed import OPERATIONS, STREAMED, Streamed
@@ -40,6 +40,10 @@ REQUESTS = [
     m.FeatureAssign("t", NAMED, TEXTS, 1, "me", WRITE),
     m.FeatureScan("t", 0, 5, 0),
     m.FeatureImport("t", NAMED, TEXTS, META, ("you",), "me", WRITE),
+    m.ReadMemory("t", ONES, "me"),
+    m.AbsorbPoints("t", ONES, True, "me", WRITE),
+    m.ExportMemory("t"),
+    m.LoadMemory("t", 0, 1, ONES, np.array([0, 1]), m.MemoryCounts(1, 2, 0, 0), "me", WRITE),
     m.PublishModel("t", 1, 1, 0, 1, "d", b"abc", "me", WRITE),
     m.FetchModel("t", 1, 0),
 ]
@@ -137,6 +141,7 @@ BAD = {
     "null keys": batch_of(pa.array(["a", None])),
     "nulls in vectors": batch_of(pa.array([[1.0, None]], pa.list_(pa.float32(), 2))),
     "null vectors": batch_of(pa.array([None, [1.0, 2.0]], pa.list_(pa.float32(), 2))),
+    "null numbers": batch_of(pa.array([1.0, None], pa.float32())),
     "null truths": batch_of(pa.array([True, None])),
     "nulls in lists in structs": batch_of(pa.array([{"a": ["a", None]}])),
     "null lists in structs": batch_of(pa.array([{"a": ["a"]}, {"a": None}])),
@@ -148,7 +153,7 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_forged_arrays_are_refused(what: str) -> None:
     batch = BAD[what]
-    columns = [FloatsColumn(), KeysColumn(), BatchColumn(), BitsColumn()]
+    columns = [FloatsColumn(), KeysColumn(), BatchColumn(), BitsColumn(), NumbersColumn(pa.float32())]
     column = next((c for c in columns if c.accepts(batch.schema.field("keys").type)), BatchColumn())
     with pytest.raises(ProtocolError, match="expected"):
         Layout({"keys": column}).unpack(batch)
@@ -196,6 +201,8 @@ def test_an_accepted_schema_is_one_that_can_be_decoded(operation: Streamed, sche
     assert schema.names == list(operation.request.layout.columns)
     arrays = [pa.array([], field.type) for field in schema]
     batch = pa.RecordBatch.from_arrays(arrays, schema=schema) if arrays else None
+    if not operation.request.facts:
+        return
     with pytest.raises(REFUSALS):  # for want of facts; the columns were fine
         operation.request.decode(Frame(batch, b"{}"), **{operation.table: "t"})
 

@@ -8,15 +8,20 @@ from typing import Any, TypeVar
 from carls.bank.clock import Clock
 from carls.bank.embeddings import EmbeddingTable
 from carls.bank.features import FeatureTable
+from carls.bank.memories import GaussianMemory
 from carls.bank.tables import Table
 from carls.errors import SpecMismatchError, UnknownTableError
-from carls.specs import EmbeddingSpec, FeatureSpec, TableSpec, check_name
+from carls.specs import EmbeddingSpec, FeatureSpec, GaussianMemorySpec, TableSpec, check_name
 
-AnyTable = EmbeddingTable | FeatureTable
+AnyTable = EmbeddingTable | FeatureTable | GaussianMemory
 T = TypeVar("T", bound=Table[Any])
 
 #: Tables by the class of their spec.
-_KINDS: dict[type[TableSpec], type[Any]] = {EmbeddingSpec: EmbeddingTable, FeatureSpec: FeatureTable}
+_KINDS: dict[type[TableSpec], type[Any]] = {
+    EmbeddingSpec: EmbeddingTable,
+    FeatureSpec: FeatureTable,
+    GaussianMemorySpec: GaussianMemory,
+}
 
 
 class Catalog:

@@ -11,6 +11,7 @@ from carls.bank.clock import Clock
 from carls.bank.handlers.embeddings import EmbeddingHandlers
 from carls.bank.handlers.features import FeatureHandlers
 from carls.bank.handlers.knowledge import KnowledgeHandlers
+from carls.bank.handlers.memories import MemoryHandlers
 from carls.bank.handlers.models import ModelHandlers
 from carls.bank.handlers.sampling import SamplingHandlers
 from carls.bank.handlers.tables import TableHandlers
@@ -45,6 +46,7 @@ class Engine:
             **EmbeddingHandlers(self._catalog, writes).handlers(),
             **SamplingHandlers(self._catalog, writes).handlers(),
             **FeatureHandlers(self._catalog, writes).handlers(),
+            **MemoryHandlers(self._catalog, writes).handlers(),
             **KnowledgeHandlers(self._catalog, writes).handlers(),
             **ModelHandlers(self._models, writes).handlers(),
         }

@@ -8,7 +8,7 @@ from carls.bank.announcements import Announcements
 from carls.bank.tally import GrowthCounts, PendingCounts, Tally
 from carls.messages import LearningRate
 from carls.specs import TableSpec
-from carls.statistics import TableStatistics
+from carls.statistics import MemoryStatistics, TableStatistics
 
 S = TypeVar("S", bound=TableSpec)
 
@@ -54,6 +54,7 @@ class Table(Generic[S]):
             producers=self.tally.producers(now),
             readers=readers,
             pending=pending.waiting,
+            memory=self.memory_statistics,
         )
 
     @property
@@ -68,6 +69,11 @@ class Table(Generic[S]):
     def pending(self) -> PendingCounts:
         """What waits for rows, and what happened to that."""
         return PendingCounts()
+
+    @property
+    def memory_statistics(self) -> MemoryStatistics | None:
+        """What a memory tells beside; None where the table is none."""
+        return None
 
     @property
     def nbytes(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -36,7 +36,7 @@ def export(
 ) -> None:
     """Write a table to a Parquet file, which appears when it is whole."""
     with _connect(bank, timeout_s) as connection, connection.open(table) as rows:
-        count = rows.to_parquet(file, metadata, state, overwrite)
+        count = _with_rows(rows).to_parquet(file, metadata, state, overwrite)
     size = file.stat().st_size / (1 << 20)
     _say(f"{count:,} rows of {escape(table)} written to {escape(str(file))}, {size:,.1f} MiB")
 
@@ -69,9 +69,20 @@ def _connect(bank: str, timeout_s: float) -> carls.Bank:
     return carls.connect(bank, timeout_s=timeout_s)
 
 
+def _with_rows(table: Any) -> carls.EmbeddingTable | carls.FeatureTable:
+    if isinstance(table, carls.EmbeddingTable | carls.FeatureTable):
+        return table
+    raise InvalidRequestError(
+        f"table {table.name!r} is a table of kind {table.spec.kind!r}, which has no rows: use its "
+        "to_safetensors() "
+        "and load()",
+        table=table.name,
+    )
+
+
 def _opened_or_made(bank: carls.Bank, table: str, file: Path) -> carls.EmbeddingTable | carls.FeatureTable:
     try:
-        return bank.open(table)
+        return _with_rows(bank.open(table))
     except UnknownTableError:
         with opened(file) as source:
             origin = read_origin(source.schema)
@@ -81,7 +92,7 @@ def _opened_or_made(bank: carls.Bank, table: str, file: Path) -> carls.Embedding
                 "first, for instance with bank.embeddings(name, dim=...)",
                 table=table,
             ) from None
-        return bank.open(table, origin.spec)
+        return _with_rows(bank.open(table, origin.spec))
 
 
 def _say(line: str) -> None:

@@ -16,7 +16,7 @@ from rich.table import Table
 import carls
 from carls.errors import InvalidRequestError
 from carls.messages import BankStatus
-from carls.statistics import QUANTILES, Histogram, TableStatistics
+from carls.statistics import QUANTILES, Counters, Histogram, MemoryStatistics, TableStatistics
 
 #: Readers and producers of a table that are shown; the JSON form has them all.
 SHOWN = 10
@@ -79,15 +79,17 @@ def duration(seconds: float) -> str:
 
 
 def _headline(table: TableStatistics) -> str:
-    keys = "keys open" if table.keys is None else f"{table.keys} keys"
-    return (
-        f"[bold]{escape(table.name)}[/]  {table.kind}, {keys}, {_count(table.rows)} rows, "
-        f"{_nbytes(table.nbytes)}"
-    )
+    if table.memory is not None:
+        held = f"Gaussian memory, {_count(table.memory.clusters)} clusters"
+    else:
+        keys = "keys open" if table.keys is None else f"{table.keys} keys"
+        held = f"{table.kind}, {keys}, {_count(table.rows)} rows"
+    return f"[bold]{escape(table.name)}[/]  {held}, {_nbytes(table.nbytes)}"
 
 
 def _details(table: TableStatistics) -> list[RenderableType]:
-    parts: list[RenderableType] = [*_counts(table)]
+    parts: list[RenderableType] = []
+    parts += _counts(table) if table.memory is None else _points(table.memory, table.counters)
     for named, grid in ((table.readers, _readers), (table.producers, _producers)):
         if named:
             parts.append(grid(table))
@@ -120,6 +122,18 @@ def _counts(table: TableStatistics) -> list[str]:
             f"{_count(counted.discarded)} discarded"
         )
     return parts
+
+
+def _points(memory: MemoryStatistics, counted: Counters) -> list[str]:
+    return [
+        f"absorbed {_count(memory.points)} points in {_count(memory.calls)} calls; no cluster of their own "
+        "for\n"
+        f"  {_count(memory.refused_bootstrap)} in the bootstrap steps, {_count(memory.refused_full)} as it "
+        "was full",
+        f"read {_count(counted.looked_up)} points in {_count(counted.lookups)} look-ups, "
+        f"{_count(counted.missed)} of them before there were clusters;\n"
+        f"  calls rejected {_count(counted.rejected)}, retried {_count(counted.retried)}",
+    ]
 
 
 def _readers(table: TableStatistics) -> Table:

@@ -5,6 +5,7 @@ from carls.client.connect import connect
 from carls.client.drift import DriftLimit
 from carls.client.embeddings import EmbeddingTable
 from carls.client.features import FeatureTable
+from carls.client.memories import GaussianMemory, NearestClusters
 from carls.client.migration import Migration, migrate
 from carls.client.models import Models
 from carls.client.results import FeatureRows, Model, Ragged, Rows, Samples
@@ -15,9 +16,11 @@ __all__ = [
     "EmbeddingTable",
     "FeatureRows",
     "FeatureTable",
+    "GaussianMemory",
     "Migration",
     "Model",
     "Models",
+    "NearestClusters",
     "Ragged",
     "Rows",
     "Samples",

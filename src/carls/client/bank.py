@@ -16,6 +16,7 @@ from carls.client.embeddings import EmbeddingTable
 from carls.client.features import FeatureTable
 from carls.client.handle import TableHandle
 from carls.client.local import LocalTransport
+from carls.client.memories import GaussianMemory
 from carls.client.models import Models
 from carls.client.process import check_process
 from carls.client.producers import KnownProducers
@@ -43,6 +44,7 @@ from carls.specs import (
     EmbeddingSpec,
     Eviction,
     FeatureSpec,
+    GaussianMemorySpec,
     Initializer,
     Normal,
     Optimizer,
@@ -165,7 +167,51 @@ class Bank:
         spec = FeatureSpec(columns=tuple(columns.items()), keys=keys)
         return self._remember(FeatureTable(self, check_name("table", name), spec))
 
-    def open(self, name: str, spec: TableSpec | None = None) -> EmbeddingTable | FeatureTable:
+    def gaussian_memory(
+        self,
+        name: str,
+        *,
+        dim: int,
+        buffer_size: int,
+        distance_threshold: float,
+        max_clusters: int,
+        bootstrap_steps: int,
+        min_variance: float,
+        distance: str = "squared_l2",
+    ) -> GaussianMemory:
+        """Open the Gaussian memory `name`, or create it.
+
+        Args:
+            name: as for `embeddings`.
+            dim: elements of a point, 1 to 65536.
+            buffer_size: points that a cluster keeps, the last ones that it was given.
+            distance_threshold: a point farther than this from all clusters makes a new one, if the memory is
+                to
+                grow: a squared distance, or for "gaussian" a value from 0 to 1, where lower is farther.
+            max_clusters: how many there may be. All buffers together take at most 1 GiB.
+            bootstrap_steps: calls that update or grow before others may make clusters.
+            min_variance: no variance is below this; above 0.
+            distance: "squared_l2", the sum of (x - mean)**2, or "gaussian",
+                exp(-mean((x - mean)**2 / variance) / 2).
+
+        Raises:
+            InvalidSpecError, SpecMismatchError: as for `embeddings`.
+        """
+        self._check()
+        spec = GaussianMemorySpec(
+            dim=dim,
+            buffer_size=buffer_size,
+            distance_threshold=distance_threshold,
+            max_clusters=max_clusters,
+            bootstrap_steps=bootstrap_steps,
+            min_variance=min_variance,
+            distance=distance,
+        )
+        return self._remember(GaussianMemory(self, check_name("table", name), spec))
+
+    def open(
+        self, name: str, spec: TableSpec | None = None
+    ) -> EmbeddingTable | FeatureTable | GaussianMemory:
         """Open the table `name` by a spec, whatever its kind, or create it.
 
         Args:
@@ -182,7 +228,11 @@ class Bank:
             return self._remember(EmbeddingTable(self, check_name("table", name), wanted))
         if isinstance(wanted, FeatureSpec):
             return self._remember(FeatureTable(self, check_name("table", name), wanted))
-        raise InvalidSpecError(f"spec={spec!r:.80}: expected an EmbeddingSpec or a FeatureSpec")
+        if isinstance(wanted, GaussianMemorySpec):
+            return self._remember(GaussianMemory(self, check_name("table", name), wanted))
+        raise InvalidSpecError(
+            f"spec={spec!r:.80}: expected an EmbeddingSpec, a FeatureSpec or a GaussianMemorySpec"
+        )
 
     def tables(self) -> list[TableInfo]:
         """All tables, by name."""

@@ -1,15 +1,13 @@
-"""Parquet files: written beside their name, and published whole."""
+"""Parquet files of whole tables."""
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from carls.errors import CarlsError, InvalidRequestError
+from carls.client.published import published
 
 #: Bytes of rows that are gathered into one row group.
 GROUP_NBYTES = 16 << 20
@@ -21,22 +19,8 @@ def write_parquet(path: Path, rows: pa.RecordBatchReader, overwrite: bool) -> in
     Raises:
         InvalidRequestError: there is such a file and it may not be replaced, or it cannot be written.
     """
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise _there(path)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(part, "xb") as file:
-            count = _write(file, rows)
-            file.flush()
-            os.fsync(file.fileno())
-        _publish(part, path, overwrite)
-    except CarlsError:  # some are of the system's kinds too
-        raise
-    except OSError as error:
-        raise InvalidRequestError(f"{path} cannot be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return count
+    with published(path, overwrite) as file:
+        return _write(file, rows)
 
 
 def _write(file: object, rows: pa.RecordBatchReader) -> int:
@@ -54,22 +38,3 @@ def _write(file: object, rows: pa.RecordBatchReader) -> int:
         if gathered:
             writer.write_table(pa.Table.from_batches(gathered))
     return count
-
-
-def _publish(part: Path, path: Path, overwrite: bool) -> None:
-    if overwrite:
-        os.replace(part, path)
-        return
-    # A link fails where somebody has made such a file meanwhile; a renaming would replace it.
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise _there(path) from None
-    except OSError:  # a file system without links
-        if path.exists():
-            raise _there(path) from None
-        os.replace(part, path)
-
-
-def _there(path: Path) -> InvalidRequestError:
-    return InvalidRequestError(f"{path} is there already: choose another name, or ask to overwrite it")

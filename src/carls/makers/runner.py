@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from carls.errors import (
     ClientForgottenError,
     DeadlineExceededError,
     InvalidRequestError,
+    SpecMismatchError,
     UnavailableError,
     UnknownTableError,
 )
@@ -272,5 +273,9 @@ def _open(bank: Bank, name: str) -> EmbeddingTable | FeatureTable:
             optimizer=spec.optimizer,
             initializer=spec.initializer,
         )
-    features = cast("FeatureSpec", spec)
-    return bank.features(name, dict(features.columns), keys=features.keys)
+    if not isinstance(spec, FeatureSpec):
+        raise SpecMismatchError(
+            f"table {name!r} is a table of kind {spec.kind!r}: makers write to embedding and feature tables",
+            table=name,
+        )
+    return bank.features(name, dict(spec.columns), keys=spec.keys)

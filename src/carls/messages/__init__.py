@@ -22,6 +22,15 @@ from carls.messages.features import (
     FeatureScan,
 )
 from carls.messages.knowledge import Announce, KnowledgeInfo, LatestKnowledge
+from carls.messages.memories import (
+    AbsorbPoints,
+    ExportMemory,
+    LoadMemory,
+    MemoryBatch,
+    MemoryContent,
+    MemoryCounts,
+    ReadMemory,
+)
 from carls.messages.models import (
     FetchModel,
     LatestModel,
@@ -68,6 +77,10 @@ Request: TypeAlias = (
     | FeatureAssign
     | FeatureScan
     | FeatureImport
+    | ReadMemory
+    | AbsorbPoints
+    | ExportMemory
+    | LoadMemory
     | Announce
     | LatestKnowledge
     | PublishModel
@@ -88,6 +101,8 @@ Reply: TypeAlias = (
     | SampleBatch
     | FeatureBatch
     | FeaturePage
+    | MemoryBatch
+    | MemoryContent
     | KnowledgeInfo
     | ModelInfo
     | list[ModelInfo]
@@ -98,6 +113,7 @@ Reply: TypeAlias = (
 
 __all__ = [
     "ROW_META",
+    "AbsorbPoints",
     "AgeBound",
     "Announce",
     "Assign",
@@ -111,6 +127,7 @@ __all__ = [
     "Erase",
     "Erased",
     "Export",
+    "ExportMemory",
     "FeatureAssign",
     "FeatureBatch",
     "FeatureImport",
@@ -129,7 +146,11 @@ __all__ = [
     "LearningRate",
     "ListModels",
     "ListTables",
+    "LoadMemory",
     "Lookup",
+    "MemoryBatch",
+    "MemoryContent",
+    "MemoryCounts",
     "Meta",
     "ModelInfo",
     "ModelPart",
@@ -137,6 +158,7 @@ __all__ = [
     "OpenTable",
     "PublishModel",
     "PushGradients",
+    "ReadMemory",
     "Reply",
     "Request",
     "RowBatch",

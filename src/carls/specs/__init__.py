@@ -6,6 +6,7 @@ from carls.specs.eviction import FIFO, LFU, LRU, TTL, Admission, Eviction
 from carls.specs.features import FeatureSpec
 from carls.specs.initializers import Constant, Initializer, Normal, Uniform, Zeros
 from carls.specs.kinds import spec_from_json
+from carls.specs.memories import GaussianMemorySpec
 from carls.specs.optimizers import FTRL, SGD, Adagrad, Adam, Momentum, Optimizer, RowwiseAdagrad, Slot
 from carls.specs.sampling import Frequency, LogUniform, Strategy, UniformSampling
 from carls.specs.tables import KeyedSpec, TableSpec, check_name
@@ -26,6 +27,7 @@ __all__ = [
     "Eviction",
     "FeatureSpec",
     "Frequency",
+    "GaussianMemorySpec",
     "Initializer",
     "KeyedSpec",
     "Lazy",

@@ -8,10 +8,13 @@ from typing import Any
 from carls.errors import InvalidSpecError
 from carls.specs.embeddings import EmbeddingSpec
 from carls.specs.features import FeatureSpec
+from carls.specs.memories import GaussianMemorySpec
 from carls.specs.tables import TableSpec
 
 #: The specs of all kinds, by kind.
-KINDS: dict[Any, type[TableSpec]] = {spec.kind: spec for spec in (EmbeddingSpec, FeatureSpec)}
+KINDS: dict[Any, type[TableSpec]] = {
+    spec.kind: spec for spec in (EmbeddingSpec, FeatureSpec, GaussianMemorySpec)
+}
 
 
 def spec_from_json(facts: Mapping[str, Any]) -> TableSpec:

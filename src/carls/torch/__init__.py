@@ -1,6 +1,15 @@
 """PyTorch modules over a bank; they know tables, never a transport."""
 
 from carls.torch.embedding import DynamicEmbedding
+from carls.torch.memory import Clusters, GaussianMemory
+from carls.torch.normalization import DynamicNormalization
 from carls.torch.regularizer import GraphRegularizer, NeighbourRead
 
-__all__ = ["DynamicEmbedding", "GraphRegularizer", "NeighbourRead"]
+__all__ = [
+    "Clusters",
+    "DynamicEmbedding",
+    "DynamicNormalization",
+    "GaussianMemory",
+    "GraphRegularizer",
+    "NeighbourRead",
+]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from carls.errors import ProtocolError
-from carls.messages import AgeBound, WriteId
+from carls.messages import AgeBound, MemoryCounts, WriteId
 
 Parser: TypeAlias = Callable[[str, Any], Any]
 
@@ -113,6 +113,13 @@ def write_id(name: str, value: Any) -> WriteId:
         raise _wrong(name, value, "[client, sequence, first]")
     client, sequence, first = value
     return WriteId(text("client", client), integer("sequence", sequence), boolean("first", first))
+
+
+def memory_counts(name: str, value: Any) -> MemoryCounts:
+    """Parse [calls, points, refused_bootstrap, refused_full]."""
+    if type(value) is not list or len(value) != len(MemoryCounts._fields):
+        raise _wrong(name, value, f"[{', '.join(MemoryCounts._fields)}]")
+    return MemoryCounts(*map(integer, MemoryCounts._fields, value))
 
 
 def parse(parsers: Mapping[str, Parser], facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from carls.messages import (
+    AbsorbPoints,
     Assign,
     Done,
     Erase,
     Erased,
     Export,
+    ExportMemory,
     FeatureAssign,
     FeatureBatch,
     FeatureImport,
@@ -19,10 +23,14 @@ from carls.messages import (
     FeatureScan,
     FetchModel,
     Import,
+    LoadMemory,
     Lookup,
+    MemoryBatch,
+    MemoryContent,
     ModelPart,
     PublishModel,
     PushGradients,
+    ReadMemory,
     RowBatch,
     Sample,
     SampleBatch,
@@ -38,7 +46,17 @@ from carls.wire.columns import (
     MetaColumn,
     NumbersColumn,
 )
-from carls.wire.facts import age_bound, boolean, integer, integers, mapping, text, texts, write_id
+from carls.wire.facts import (
+    age_bound,
+    boolean,
+    integer,
+    integers,
+    mapping,
+    memory_counts,
+    text,
+    texts,
+    write_id,
+)
 from carls.wire.forms import Form, OptionalForm, PageForm
 
 
@@ -71,6 +89,19 @@ _ROW_WRITE = {"step": integer, "producer": text, "write": write_id}
 _MOVED = {"producers": texts, "producer": text, "write": write_id}
 _WALK = {"cursor": integer, "limit": integer, "known_producers": integer}
 _BOUNDED = {"bound": age_bound, "known_producers": integer, "reader": text}
+_POINTS = {"points": FloatsColumn()}
+_CLUSTER = {"cluster": NumbersColumn(pa.int64())}
+_CLUSTERS = Form(
+    MemoryBatch,
+    {
+        **_CLUSTER,
+        "mean": FloatsColumn(),
+        "variance": FloatsColumn(),
+        "distance": NumbersColumn(pa.float32()),
+    },
+    unsaid={},
+)
+_CONTENT = {"points": FloatsColumn(), **_CLUSTER}
 
 _SAMPLE = {
     "n": integer,
@@ -81,7 +112,12 @@ _SAMPLE = {
     "counter": integer,
     "dtype": text,
 }
-_CANDIDATES = {"keys": _KEYS, "values": FloatsColumn(), "expected": NumbersColumn(), "found": BitsColumn()}
+_CANDIDATES = {
+    "keys": _KEYS,
+    "values": FloatsColumn(),
+    "expected": NumbersColumn(pa.float32()),
+    "found": BitsColumn(),
+}
 
 OPERATIONS = (
     Streamed(
@@ -124,6 +160,28 @@ OPERATIONS = (
     Streamed(
         "feature_import",
         Form(FeatureImport, {"keys": _KEYS, "columns": BatchColumn(), "meta": MetaColumn()}, _MOVED),
+        _DONE,
+    ),
+    Streamed("read_memory", Form(ReadMemory, _POINTS, {"reader": text}), _CLUSTERS),
+    Streamed(
+        "absorb_points",
+        Form(AbsorbPoints, _POINTS, {"grow": boolean, "producer": text, "write": write_id}),
+        _CLUSTERS,
+    ),
+    Streamed("export_memory", Form(ExportMemory), Form(MemoryContent, _CONTENT, {"counts": memory_counts})),
+    Streamed(
+        "load_memory",
+        Form(
+            LoadMemory,
+            _CONTENT,
+            {
+                "part": integer,
+                "parts": integer,
+                "counts": memory_counts,
+                "producer": text,
+                "write": write_id,
+            },
+        ),
         _DONE,
     ),
     Streamed(

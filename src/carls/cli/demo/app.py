@@ -1,4 +1,4 @@
-"""The commands `carls demo digits` and `carls demo cora`."""
+"""The commands `carls demo digits`, `carls demo cora` and `carls demo dynamic-normalization`."""
 
 from __future__ import annotations
 
@@ -69,6 +69,38 @@ def cora(
     _demo("cora", problem, CORA, {"seeds": seeds, "steps": steps, "bank": bank}, json, plot)
 
 
+@app.command()
+def dynamic_normalization(
+    seeds: Seeds = 3,
+    steps: Steps = None,
+    json: Json = None,
+    plot: Plot = Path("carls-dynamic-normalization.png"),
+    bank: Annotated[
+        str | None, typer.Option(help="URL of a running bank; without it one in this process is used.")
+    ] = None,
+) -> None:
+    """Clothes in batches of 16, normalised by clusters in the bank, which also tell what is foreign."""
+    _check_options(seeds, steps, json, plot)
+    _require_extra()
+    from carls.cli.demo.fashion import load
+
+    data = load()  # what is not there is found out before anything is started
+    from carls.cli.demo.normalization import CASES, STEPS, run_cases
+    from carls.cli.demo.normalization_report import to_results, to_tables, write_plot
+
+    console = Console()
+    with connect(bank, timeout_s=_BANK_S) as connection:
+        runs = run_cases(connection, data, seeds, steps or STEPS, console)
+    if json is not None:
+        settings = {case: asdict(chosen) for case, chosen in CASES.items()}
+        config = {"seeds": seeds, "steps": steps or STEPS, "bank": bank, **settings}
+        write_json(json, "demo dynamic-normalization", config, to_results(runs))
+    write_plot(plot, runs)
+    for table in to_tables(runs):
+        console.print(table)
+    console.print(_written(json, plot), soft_wrap=True)
+
+
 def _demo(
     name: str,
     problem_of: Callable[[int], Problem],
@@ -78,12 +110,7 @@ def _demo(
     plot: Path,
 ) -> None:
     seeds, steps = arguments["seeds"], arguments["steps"]
-    _require(seeds >= 1, "seeds", seeds, "1 or more")
-    _require(steps is None or steps >= 1, "steps", steps, "1 or more")
-    _require(plot.suffix in _PLOT_FORMATS, "plot", plot, f"a file name ending in one of {_PLOT_FORMATS}")
-    for path in (json, plot):
-        if path is not None:
-            check_writable(path)
+    _check_options(seeds, steps, json, plot)
     if arguments["bank"] is not None:
         _require(arguments["bank"] != "memory://", "bank", "memory://", "a server that processes can share")
         connect(arguments["bank"], timeout_s=_BANK_S).close()
@@ -107,7 +134,20 @@ def _demo(
     console.print(to_table(name, outcome))
     processes = ", ".join(f"{role} {pid}" for role, pid in sorted(outcome.processes.items()))
     console.print(f"Processes that learned together: {processes} (the last seed's maker).")
-    console.print(f"Plot: {plot}" + ("" if json is None else f"   Figures: {json}"), soft_wrap=True)
+    console.print(_written(json, plot), soft_wrap=True)
+
+
+def _check_options(seeds: int, steps: int | None, json: Path | None, plot: Path) -> None:
+    _require(seeds >= 1, "seeds", seeds, "1 or more")
+    _require(steps is None or steps >= 1, "steps", steps, "1 or more")
+    _require(plot.suffix in _PLOT_FORMATS, "plot", plot, f"a file name ending in one of {_PLOT_FORMATS}")
+    for path in (json, plot):
+        if path is not None:
+            check_writable(path)
+
+
+def _written(json: Path | None, plot: Path) -> str:
+    return f"Plot: {plot}" + ("" if json is None else f"   Figures: {json}")
 
 
 def _lines() -> Syntax:

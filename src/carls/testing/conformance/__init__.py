@@ -11,6 +11,7 @@ from carls.testing.conformance.growth import Growth
 from carls.testing.conformance.halves import HalfPrecision
 from carls.testing.conformance.keys import KeyTypes
 from carls.testing.conformance.learning_rates import LearningRates
+from carls.testing.conformance.memories import GaussianMemories
 from carls.testing.conformance.models import ModelCheckpoints
 from carls.testing.conformance.moving import Moving
 from carls.testing.conformance.rows import Rows
@@ -31,6 +32,7 @@ class BankConformance(
     BadInput,
     Asynchrony,
     Features,
+    GaussianMemories,
     ModelCheckpoints,
     Moving,
     DriftLimits,
