@@ -24,8 +24,8 @@ SUBJECTS = (
     "memory",
     "export",
     "growth",
-    "sampling",
     "gaussian_memory",
+    "sampling",
 )
 
 

@@ -17,8 +17,8 @@
 #include "encode.hpp"
 #include "feature_table.hpp"
 #include "half.hpp"
-#include "population.hpp"
 #include "memories.hpp"
+#include "population.hpp"
 #include "reader.hpp"
 #include "results.hpp"
 

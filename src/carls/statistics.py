@@ -259,8 +259,8 @@ class TableStatistics(_Value):
         counters: what happened to it.
         producers: who wrote rows, by name.
         readers: who looked rows up, by name.
-        memory: what is told of a Gaussian memory, whose points count as keys and rows above; None for others.
         pending: contributions that wait for rows now; always 0 in tables that are not lazy.
+        memory: what is told of a Gaussian memory, whose points count as keys and rows above; None for others.
     """
 
     _parts = {  # noqa: RUF012
@@ -277,8 +277,8 @@ class TableStatistics(_Value):
     counters: Counters
     producers: tuple[ProducerStatistics, ...]
     readers: tuple[ReaderStatistics, ...]
-    memory: MemoryStatistics | None = None
     pending: int = 0
+    memory: MemoryStatistics | None = None
 
     def __post_init__(self) -> None:
         _check_type("name", self.name, str)

@@ -36,10 +36,6 @@ def url() -> Iterator[str]:
             with pytest.raises(carls.InvalidValueError):
                 items.push_gradients([1], [[np.inf, 0.0]])
             bank.embeddings("empty", dim=2)
-            shared = bank.embeddings("shared", dim=1, optimizer="sgd", aggregate=carls.Lazy(max_delay_s=1e6))
-            for size in [1.0] * 12 + [100.0]:
-                shared.push_gradients([1, 2], [[size], [size]])
-            shared.erase([2])
             memory = bank.gaussian_memory(
                 "memory",
                 dim=2,
@@ -52,6 +48,10 @@ def url() -> Iterator[str]:
             for _ in range(2):
                 memory.lookup([[0, 0], [5, 5], [9, 9]], "grow")
             memory.lookup([[0, 0]])
+            shared = bank.embeddings("shared", dim=1, optimizer="sgd", aggregate=carls.Lazy(max_delay_s=1e6))
+            for size in [1.0] * 12 + [100.0]:
+                shared.push_gradients([1, 2], [[size], [size]])
+            shared.erase([2])
             bank.models.publish("encoder", {"w": np.ones(2)}, step=1200)
         yield server.url
 

@@ -53,8 +53,8 @@ class Table(Generic[S]):
             counters=self.tally.counters(readers, self.growth(), pending),
             producers=self.tally.producers(now),
             readers=readers,
-            pending=pending.waiting,
             memory=self.memory_statistics,
+            pending=pending.waiting,
         )
 
     @property

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from carls.messages import (
     AbsorbPoints,
     Assign,
@@ -42,6 +40,7 @@ from carls.wire.columns import (
     BitsColumn,
     BytesColumn,
     FloatsColumn,
+    IntegersColumn,
     KeysColumn,
     MetaColumn,
     NumbersColumn,
@@ -90,14 +89,14 @@ _MOVED = {"producers": texts, "producer": text, "write": write_id}
 _WALK = {"cursor": integer, "limit": integer, "known_producers": integer}
 _BOUNDED = {"bound": age_bound, "known_producers": integer, "reader": text}
 _POINTS = {"points": FloatsColumn()}
-_CLUSTER = {"cluster": NumbersColumn(pa.int64())}
+_CLUSTER = {"cluster": IntegersColumn()}
 _CLUSTERS = Form(
     MemoryBatch,
     {
         **_CLUSTER,
         "mean": FloatsColumn(),
         "variance": FloatsColumn(),
-        "distance": NumbersColumn(pa.float32()),
+        "distance": NumbersColumn(),
     },
     unsaid={},
 )
@@ -112,12 +111,7 @@ _SAMPLE = {
     "counter": integer,
     "dtype": text,
 }
-_CANDIDATES = {
-    "keys": _KEYS,
-    "values": FloatsColumn(),
-    "expected": NumbersColumn(pa.float32()),
-    "found": BitsColumn(),
-}
+_CANDIDATES = {"keys": _KEYS, "values": FloatsColumn(), "expected": NumbersColumn(), "found": BitsColumn()}
 
 OPERATIONS = (
     Streamed(
