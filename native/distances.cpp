@@ -5,7 +5,7 @@
 #include <cstring>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
-#define CARLS_FUSED __attribute__((target_clones("avx512f", "arch=haswell", "default")))
+#define CARLS_FUSED __attribute__((target_clones("fma", "default")))
 #else
 #define CARLS_FUSED
 #endif
@@ -14,8 +14,10 @@ namespace carls {
 
 namespace {
 
-// Sixteen floats that the compiler computes with as one.
-typedef float Vector __attribute__((vector_size(sizeof(Lanes)), may_alias));
+// Eight floats that the compiler computes with as one; wider vectors are slow where the processor has none.
+typedef float Vector __attribute__((vector_size(32), may_alias));
+constexpr size_t kHalf = sizeof(Vector) / sizeof(float);
+static_assert(2 * kHalf == Lanes::kCount, "two vectors are sixteen lanes");
 
 // Points that share each read of the centres.
 constexpr size_t kPoints = 4;
@@ -23,19 +25,25 @@ constexpr size_t kPoints = 4;
 template <size_t Points, bool Weighted>
 inline __attribute__((always_inline)) void to_block(const float *points, uint32_t dim, const Lanes *centres,
                                                     const Lanes *weights, size_t stride, float *out) {
-    Vector sums[Points] = {};
+    Vector low[Points] = {}, high[Points] = {};
     for (uint32_t i = 0; i < dim; ++i) {
-        const Vector centre = *reinterpret_cast<const Vector *>(centres + i);
+        const Vector *centre = reinterpret_cast<const Vector *>(centres + i);
         for (size_t p = 0; p < Points; ++p) {
-            const Vector difference = points[p * dim + i] - centre;
+            const Vector first = points[p * dim + i] - centre[0], second = points[p * dim + i] - centre[1];
             if constexpr (Weighted) {
-                sums[p] += difference * (difference * *reinterpret_cast<const Vector *>(weights + i));
+                const Vector *weight = reinterpret_cast<const Vector *>(weights + i);
+                low[p] += first * (first * weight[0]);
+                high[p] += second * (second * weight[1]);
             } else {
-                sums[p] += difference * difference;
+                low[p] += first * first;
+                high[p] += second * second;
             }
         }
     }
-    for (size_t p = 0; p < Points; ++p) std::memcpy(out + p * stride, &sums[p], sizeof(Vector));
+    for (size_t p = 0; p < Points; ++p) {
+        std::memcpy(out + p * stride, &low[p], sizeof(Vector));
+        std::memcpy(out + p * stride + kHalf, &high[p], sizeof(Vector));
+    }
 }
 
 template <bool Weighted>
