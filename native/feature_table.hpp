@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "errors.hpp"
 #include "row_store.hpp"
 #include "stamp.hpp"
 
@@ -41,11 +42,6 @@ struct ColumnOutput {
 
 // Bytes of columns, lists included, that one look-up may give.
 constexpr size_t kMaxLookupBytes = size_t{64} << 20;
-
-// A look-up of more than that.
-struct BatchTooLarge : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
 
 class FeatureTable {
 public:

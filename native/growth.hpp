@@ -7,6 +7,7 @@
 
 #include "admission.hpp"
 #include "eviction.hpp"
+#include "pending.hpp"
 #include "row_store.hpp"
 
 namespace carls {
@@ -20,8 +21,8 @@ class Growth {
 public:
     static constexpr uint32_t kNone = RowStore::kNone;
 
-    Growth(RowStore &store, const Eviction &eviction)
-        : store_(store), eviction_(eviction), pools_(eviction.none() ? nullptr : new Pool[kStripes]) {}
+    Growth(RowStore &store, const Eviction &eviction, Pending &pending)
+        : store_(store), eviction_(eviction), pending_(pending), pools_(eviction.none() ? nullptr : new Pool[kStripes]) {}
 
     GrowthCounts counts;
 
@@ -97,6 +98,7 @@ public:
 
     template <class Keys>
     void take_back(uint32_t s, uint32_t number) {
+        pending_.discard(s, store_.row(s, number));
         store_.remove<Keys>(s, number);
         counts.expired.fetch_add(1, std::memory_order_relaxed);
     }
@@ -143,6 +145,7 @@ private:
     template <class Keys>
     void remove(uint32_t s, uint32_t number, const Batch &batch) {
         const bool expired = eviction_.expired(Eviction::stamp(*store_.use(s, number)), batch.now);
+        pending_.discard(s, store_.row(s, number));
         store_.remove<Keys>(s, number);
         (expired ? counts.expired : counts.evicted).fetch_add(1, std::memory_order_relaxed);
     }
@@ -216,6 +219,7 @@ private:
 
     RowStore &store_;
     const Eviction eviction_;
+    Pending &pending_;
     const std::unique_ptr<Pool[]> pools_;
     std::atomic<uint64_t> batches_{0}, uses_{0}, due_{0}, epoch_{0};
 };

@@ -18,6 +18,14 @@ CARLS_VECTOR inline void add_to(float *__restrict sum, const float *__restrict x
     for (uint32_t i = 0; i < n; ++i) sum[i] += x[i];
 }
 
+CARLS_VECTOR inline void divide(float *__restrict x, uint32_t n, float by) {
+    for (uint32_t i = 0; i < n; ++i) x[i] /= by;
+}
+
+CARLS_VECTOR inline void scale(float *__restrict to, const float *__restrict x, uint32_t n, float by) {
+    for (uint32_t i = 0; i < n; ++i) to[i] = by * x[i];
+}
+
 // The gradient that an optimizer's rule sees: scale * grad + decay * value.
 struct Pull {
     float scale, decay;

@@ -40,6 +40,7 @@ struct alignas(64) StripeHeader {
     std::atomic<uint32_t> live;       // rows that are there
     uint32_t directory_capacity;
     uint32_t free_row;                // row number + 1 of the first freed row, 0 for none
+    std::atomic<uint64_t> changes;    // rows made and removed so far
 };
 
 struct TableHeader {

@@ -11,12 +11,14 @@
 #include <optional>
 
 #include "arrays.hpp"
+#include "candidates.hpp"
 #include "columns.hpp"
 #include "embedding_table.hpp"
 #include "encode.hpp"
 #include "feature_table.hpp"
 #include "half.hpp"
 #include "memories.hpp"
+#include "population.hpp"
 #include "reader.hpp"
 #include "results.hpp"
 
@@ -128,6 +130,7 @@ private:
 
 public:
     Table &table;
+    bool integers() const { return integers_; }
 
 private:
     bool integers_;
@@ -272,6 +275,7 @@ NB_MODULE(_core, m) {
     nb::set_leak_warnings(false);
     bind_keys(m);
     bind_columns(m);
+    bind_candidates(m);
     bind_memories(m);
 
     const nb::object full = nb::exception<TableFull>(m, "TableFull");
@@ -329,21 +333,41 @@ NB_MODULE(_core, m) {
             [](Embeddings *self, bool integers, uint32_t dim, uint64_t seed, const std::string &initializer, double a,
                double b, const std::string &optimizer, const Parameters &parameters, bool half, uint64_t max_rows,
                uint64_t max_bytes, const std::string &eviction, uint64_t ttl, uint32_t admit_after,
-               uint64_t admission_window) {
+               uint64_t admission_window, bool lazy, uint32_t max_pending, uint64_t max_delay, double outlier_factor,
+               bool drop_outliers) {
                 const GrowthPolicy growth{{max_rows, max_bytes}, {eviction, ttl}, admit_after, admission_window};
                 require(!growth.limits.any() || !growth.eviction.none(), "expected a limit to have an eviction");
                 new (self) Embeddings(integers, VectorLayout{dim, half}, Initializer{initializer_kind(initializer), a, b, seed},
-                                      optimizer, parameters, growth);
+                                      optimizer, parameters, growth,
+                                      Aggregation{lazy, max_pending, max_delay, outlier_factor, drop_outliers});
             },
             nb::arg("integers"), nb::arg("dim"), nb::arg("seed"), nb::arg("initializer"), nb::arg("a"), nb::arg("b"),
             nb::arg("optimizer"), nb::arg("parameters"), nb::arg("half") = false, nb::arg("max_rows") = UINT64_MAX,
             nb::arg("max_bytes") = UINT64_MAX, nb::arg("eviction") = "none", nb::arg("ttl") = 0,
-            nb::arg("admit_after") = 0, nb::arg("admission_window") = 0)
+            nb::arg("admit_after") = 0, nb::arg("admission_window") = 0, nb::arg("lazy") = false,
+            nb::arg("max_pending") = 0, nb::arg("max_delay") = 0, nb::arg("outlier_factor") = 0.0,
+            nb::arg("drop_outliers") = false)
         .def("growth",
              [](const Embeddings &self) {
                  const GrowthCounts &counts = self.table.growth_counts();
                  return nb::make_tuple(counts.evicted.load(), counts.expired.load(), counts.unadmitted.load());
              })
+        .def("pending",
+             [](const Embeddings &self) {
+                 const PendingCounts &counts = self.table.pending_counts();
+                 return nb::make_tuple(counts.waiting.load(), counts.clipped.load(), counts.outliers.load(),
+                                       counts.discarded.load());
+             })
+        .def("settle",
+             [](Embeddings &self) {
+                 const nb::gil_scoped_release release;
+                 self.table.settle(UINT64_MAX);
+             })
+        .def("settle_due",
+             [](Embeddings &self, uint64_t now) {
+                 const nb::gil_scoped_release release;
+                 self.table.settle(self.table.due(now));
+             }, nb::arg("now"))
         .def("set_lr", [](Embeddings &self, float lr) { self.table.set_lr(lr); }, nb::arg("lr"))
         .def(
             "lookup",
@@ -416,6 +440,26 @@ NB_MODULE(_core, m) {
                      return self.table.restore(k, keys.size(), records.data(), width, restored);
                  }));
              });
+    embeddings.def_prop_ro("lookups", [](const Embeddings &self) { return self.table.lookups(); })
+        .def_prop_ro("changes", [](const Embeddings &self) { return self.table.changes(); })
+        .def(
+            "expired", [](const Embeddings &self, uint64_t written, uint64_t now) { return self.table.expired(written, now); },
+            nb::arg("written"), nb::arg("now"))
+        .def(
+            "population",
+            [](Embeddings &self, uint64_t now) {
+                const nb::gil_scoped_release release;
+                return new Population(self.table, self.integers(), now);
+            },
+            nb::arg("now"), nb::rv_policy::take_ownership)
+        .def("present", [](Embeddings &self, std::optional<Vector<int64_t>> integers, std::optional<Positions> offsets,
+                           std::optional<Bytes> data, uint64_t now) {
+            const KeyBatch keys(integers, offsets, data);
+            self.check(keys);
+            std::vector<uint8_t> found(keys.size());
+            keys.run([&](const auto &k) { self.table.present(k, keys.size(), now, found.data()); });
+            return to_numpy(std::move(found));
+        });
     bind_common(embeddings);
 
     nb::class_<Features> features(m, "FeatureTable");

@@ -240,6 +240,7 @@ public:
     const Limits &limits() const { return limits_; }
     uint32_t row_bytes() const { return row_bytes_; }
     bool uses() const { return uses_; }
+    uint32_t stripes() const { return 1u << stripe_bits_; }
     template <class Keys>
     BatchPlan plan(const Keys &keys, size_t n) const {
         return BatchPlan(keys, n, stripe_bits_);
@@ -250,6 +251,13 @@ public:
         uint64_t rows = 0;
         for (const StripeHeader &stripe : header_->stripe) rows += stripe.live.load(std::memory_order_relaxed);
         return rows;
+    }
+
+    // Rows made and removed so far. Waits for nobody.
+    uint64_t changes() const {
+        uint64_t changes = 0;
+        for (const StripeHeader &stripe : header_->stripe) changes += stripe.changes.load(std::memory_order_relaxed);
+        return changes;
     }
 
     // Row numbers in use or freed in a stripe. Under its lock.
@@ -407,6 +415,7 @@ public:
         added->mark = kLive;
         index.place(hash, number);
         header.live.fetch_add(1, std::memory_order_relaxed);
+        header.changes.fetch_add(1, std::memory_order_relaxed);
         return number;
     }
 
@@ -422,6 +431,7 @@ public:
         header.free_row = number + 1;
         if (uses_) use(stripe, number)->store(0, std::memory_order_relaxed);
         header.live.fetch_sub(1, std::memory_order_relaxed);
+        header.changes.fetch_add(1, std::memory_order_relaxed);
         if (limits_.rows != UINT64_MAX) give_back();
     }
     // Likewise, by what is stored.

@@ -21,10 +21,14 @@ struct Stamp {
     uint64_t now;  // ticks of the bank's clock
 
     void put_on(RowHeader *row) const {
+        tell(row);
+        ++row->version;
+    }
+    // For a gradient that waits: the version comes when it is applied, and nobody sees the row before.
+    void tell(RowHeader *row) const {
         row->step = step;
         row->producer = producer;
         row->set_written_at(now);
-        ++row->version;
     }
     void put_on(RowHeader *row, uint32_t) const { put_on(row); }
 };

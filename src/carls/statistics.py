@@ -115,8 +115,10 @@ class Counters(_Value):
         missed: keys looked up that had no row and got none.
         stale: keys looked up whose row was there, but not within the asked bounds of age.
         writes: requests to assign rows or push gradients that were applied.
-        written: row versions made by them.
-        clipped: row versions among them whose gradient the optimizer clipped.
+        written: row versions made by them; in lazy tables, contributions to rows.
+        clipped: row versions whose gradient the optimizer clipped.
+        outliers: contributions whose norm was far above the row's mean; clipped or dropped.
+        discarded: contributions that waited for a row that was erased, evicted or expired.
         dropped: keys of such requests whose values or gradients were dropped, as they had no row
             and got none: not admitted, or no room.
         erased: rows removed by requests to erase.
@@ -137,6 +139,8 @@ class Counters(_Value):
     writes: int = 0
     written: int = 0
     clipped: int = 0
+    outliers: int = 0
+    discarded: int = 0
     dropped: int = 0
     erased: int = 0
     evicted: int = 0
@@ -251,10 +255,11 @@ class TableStatistics(_Value):
         kind: "embedding", "feature" or "gaussian_memory".
         keys: type of the keys: "int64", "string" or "bytes"; None until the first use fixes it.
         rows: that are there now; of a memory, clusters.
-        nbytes: memory taken by rows, keys, index and admission.
+        nbytes: memory taken by rows, keys, index, admission and gradients that wait.
         counters: what happened to it.
         producers: who wrote rows, by name.
         readers: who looked rows up, by name.
+        pending: contributions that wait for rows now; always 0 in tables that are not lazy.
         memory: what is told of a Gaussian memory, whose points count as keys and rows above; None for others.
     """
 
@@ -272,6 +277,7 @@ class TableStatistics(_Value):
     counters: Counters
     producers: tuple[ProducerStatistics, ...]
     readers: tuple[ReaderStatistics, ...]
+    pending: int = 0
     memory: MemoryStatistics | None = None
 
     def __post_init__(self) -> None:
@@ -281,6 +287,7 @@ class TableStatistics(_Value):
             _check_type("keys", self.keys, str)
         _check_count("rows", self.rows)
         _check_count("nbytes", self.nbytes)
+        _check_count("pending", self.pending)
         _check_type("counters", self.counters, Counters)
         _check_all("producers", self.producers, ProducerStatistics)
         _check_all("readers", self.readers, ReaderStatistics)

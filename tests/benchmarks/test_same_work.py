@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import carls
-from benchmarks import gaussian_memory, lookup, push, redis_server, remote
+from benchmarks import gaussian_memory, lookup, push, redis_server, remote, sampling
 from benchmarks.plan import EXPONENT, Distribution, Plan
 from benchmarks.staleness import Staleness
 from benchmarks.tables import fill, integer_keys, string_keys, weights
@@ -41,6 +41,30 @@ def test_lookups_give_the_same_rows(weight):
         for i, pick in enumerate(drawn):
             for name, case in cases.items():
                 np.testing.assert_array_equal(np.asarray(case(i)), weight[pick], err_msg=name)
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "frequency"])  # ties of rank are another order
+def test_samples_have_the_same_rows_and_expected_counts(weight, strategy):
+    drawn = picks()
+    counts = np.bincount(np.concatenate(drawn), minlength=ROWS)
+    store, keys = sampling.NumpyStore(weight, counts), integer_keys(ROWS)
+    with carls.connect() as bank:
+        table = bank.embeddings("t", dim=DIM)
+        fill(table, keys, weight)
+        for pick in drawn:
+            table.lookup(keys[pick])
+        ours = table.sample(1 + sampling.NEGATIVES, strategy, positives=keys[drawn[0]][:, None])
+    values, expected = store.sample(strategy, drawn[0])
+    shape = (BATCH, 1 + sampling.NEGATIVES, DIM)
+    assert ours.values.shape == values.shape == store.sample_unique(strategy, drawn[0]).shape == shape
+    np.testing.assert_array_equal(ours.values[:, 0], values[:, 0])
+    np.testing.assert_allclose(ours.expected_count[:, 0], expected[:, 0], rtol=1e-6)
+    places = {tuple(row): place for place, row in enumerate(store.weight.tolist())}
+    for context in range(BATCH):
+        left = 1 - store.shares[strategy][store.place[drawn[0][context]]]
+        for rows, told in ((ours.values, ours.expected_count), (values, expected)):
+            share = store.shares[strategy][[places[tuple(row)] for row in rows[context, 1:].tolist()]]
+            np.testing.assert_allclose(told[context, 1:], sampling.NEGATIVES * share / left, rtol=1e-5)
 
 
 def test_pushes_of_one_optimizer_change_rows_alike(weight):

@@ -48,6 +48,10 @@ def url() -> Iterator[str]:
             for _ in range(2):
                 memory.lookup([[0, 0], [5, 5], [9, 9]], "grow")
             memory.lookup([[0, 0]])
+            shared = bank.embeddings("shared", dim=1, optimizer="sgd", aggregate=carls.Lazy(max_delay_s=1e6))
+            for size in [1.0] * 12 + [100.0]:
+                shared.push_gradients([1, 2], [[size], [size]])
+            shared.erase([2])
             bank.models.publish("encoder", {"w": np.ones(2)}, step=1200)
         yield server.url
 
@@ -59,7 +63,7 @@ def test_for_machines(url: str) -> None:
     with carls.connect(url) as bank:
         found = bank.status()
     assert told["id"] == found.id
-    assert [table["name"] for table in told["tables"]] == ["empty", "items", "memory"]
+    assert [table["name"] for table in told["tables"]] == ["empty", "items", "memory", "shared"]
     items = told["tables"][1]
     assert items["memory"] is None
     assert told["tables"][2]["memory"] == {
@@ -90,6 +94,8 @@ def test_for_people(url: str) -> None:
     assert ["encoder", "1", "1,200"] in [line[:3] for line in lines]
     assert "trainer [red]?[2J" in done.stdout  # neither markup nor control characters of others
     assert "…" not in done.stdout
+    assert done.stdout.count("gradients: ") == 1
+    assert "gradients: 13 waiting, 2 outliers, 13 discarded" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ def forge_client(serve: Any, connect: Any) -> Any:
                 Scan=page,
                 Export=page,
                 FeatureScan=feature_page,
+                Sample=lambda _: m.SampleBatch(Keys.of([1]), None, np.ones(1, np.float32), np.ones(1, bool)),
                 FetchModel=lambda _: m.ModelPart(b"x"),
             )
         )

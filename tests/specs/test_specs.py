@@ -49,6 +49,13 @@ LIMITED = st.fixed_dictionaries(
         "admission": st.builds(carls.Admission, st.integers(1, 255), st.integers(1024, 2**20)),
     },
 )
+AGGREGATIONS = st.none() | st.builds(
+    carls.Lazy,
+    max_pending=st.integers(1, 2**24),
+    max_delay_s=st.floats(1e-3, 1e8),
+    outlier_factor=st.floats(1.5, 1e6),
+    outliers=st.sampled_from(["clip", "drop"]),
+)
 KEY_TYPES = st.sampled_from([None, "int64", "string", "bytes"])
 
 
@@ -60,6 +67,7 @@ KEY_TYPES = st.sampled_from([None, "int64", "string", "bytes"])
         keys=KEY_TYPES,
         optimizer=OPTIMIZERS,
         initializer=INITIALIZERS,
+        aggregate=AGGREGATIONS,
     )
 )
 def test_embedding_specs_survive_json(spec: EmbeddingSpec) -> None:
@@ -175,6 +183,15 @@ def test_memories_that_cannot_be(change: dict[str, Any]) -> None:
         ({"dim": 2, "max_rows": 2, "eviction": "random"}, "random"),
         ({"dim": 2, "eviction": "ttl"}, "seconds"),
         ({"dim": 2, "admission": "lru"}, "lru"),
+        ({"dim": 2, "aggregate": "lazy"}, "without an optimizer"),
+        ({"dim": 2, "optimizer": "sgd", "aggregate": "mean"}, "mean"),
+        ({"dim": 2, "optimizer": "sgd", "aggregate": {"name": "lazy", "max_pending": 1.5}}, "1.5"),
+        ({"dim": 2, "optimizer": "sgd", "aggregate": {"name": "lazy", "max_pending": 2**25}}, "33554432"),
+        ({"dim": 2, "optimizer": "sgd", "aggregate": {"name": "lazy", "max_delay_s": 0}}, "max_delay_s=0"),
+        ({"dim": 2, "optimizer": "sgd", "aggregate": {"name": "lazy", "outlier_factor": 1}}, "outlier"),
+        ({"dim": 2, "optimizer": "sgd", "aggregate": {"name": "lazy", "outliers": "keep"}}, "keep"),
+        ({"dim": 2, "optimizer": "sgd", "aggregate": {"name": "lazy", "outliers": 5}}, "expected a str"),
+        ({"dim": 2, "optimizer": "sgd", "aggregate": "lazy", "max_bytes": 75_000}, "max_bytes=75000"),
     ],
     ids=str,
 )

@@ -47,6 +47,20 @@ def floats_of(n: int) -> st.SearchStrategy[np.ndarray]:
     return drawn.map(lambda d: np.random.default_rng(d[1]).standard_normal((n, d[0])).astype(d[2]))
 
 
+def numbers_of(n: int) -> st.SearchStrategy[np.ndarray]:
+    return st.lists(st.floats(width=32), min_size=n, max_size=n).map(
+        lambda drawn: np.array(drawn, np.float32)
+    )
+
+
+def bits_of(n: int) -> st.SearchStrategy[np.ndarray]:
+    return st.lists(st.booleans(), min_size=n, max_size=n).map(lambda bits: np.array(bits, bool))
+
+
+def none_of(_: int) -> st.SearchStrategy[None]:
+    return st.none()
+
+
 @st.composite
 def meta_of(draw: st.DrawFn, n: int) -> np.ndarray:
     u4 = st.integers(0, 2**32 - 1)
@@ -76,11 +90,6 @@ def columns_of(draw: st.DrawFn, n: int) -> pa.RecordBatch:
 
 def integers_of(n: int) -> st.SearchStrategy[np.ndarray]:
     return st.lists(INT64, min_size=n, max_size=n).map(lambda drawn: np.array(drawn, np.int64))
-
-
-def numbers_of(n: int) -> st.SearchStrategy[np.ndarray]:
-    numbers = st.lists(st.floats(width=32), min_size=n, max_size=n)
-    return numbers.map(lambda drawn: np.array(drawn, np.float32))
 
 
 def of_rows(parts: dict[str, Any], n: int) -> dict[str, st.SearchStrategy[Any]]:
@@ -119,6 +128,18 @@ REQUESTS = {
     m.Scan: st.builds(m.Scan, **walk),
     m.Export: st.builds(m.Export, **walk),
     m.Import: sized(m.Import, records=floats_of, **moved),
+    m.Sample: sized(
+        m.Sample,
+        table=TEXT,
+        n=INT64,
+        strategy=st.just({"name": "frequency", "alpha": 0.5}),
+        keys=keys_of,
+        positives=st.lists(INT64, max_size=5).map(tuple),
+        unique=st.booleans(),
+        seed=INT64,
+        counter=INT64,
+        dtype=TEXT,
+    ),
     m.FeatureLookup: sized(
         m.FeatureLookup, table=TEXT, keys=keys_of, bound=BOUND, known_producers=INT64, reader=TEXT
     ),
@@ -179,6 +200,8 @@ REPLIES = {
     m.Scan: pages(m.ScanPage, m.RowBatch, row_batch),
     m.Export: pages(m.ScanPage, m.RowBatch, row_batch),
     m.Import: DONE,
+    m.Sample: sized(m.SampleBatch, keys=keys_of, expected=numbers_of, found=bits_of, values=floats_of)
+    | sized(m.SampleBatch, keys=keys_of, expected=numbers_of, found=bits_of, values=none_of),
     m.FeatureLookup: sized(m.FeatureBatch, **feature_batch),
     m.FeatureAssign: DONE,
     m.FeatureScan: pages(m.FeaturePage, m.FeatureBatch, feature_batch),

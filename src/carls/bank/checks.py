@@ -121,8 +121,8 @@ def check_records(table: str, spec: EmbeddingSpec, records: npt.NDArray[Any], ro
     Raises:
         InvalidValueError: naming the shape, the dtype or the first element that cannot be.
     """
-    dim, slots = spec.dim, () if spec.optimizer is None else spec.optimizer.slots
-    width = dim + sum(slot.size(dim) for slot in slots)
+    dim, slots = spec.dim, spec.slots
+    width = dim + spec.state_floats
     if records.ndim != 2 or records.shape[1] != width:
         return cast("Floats", as_dtype(check_values(table, records, rows, dim, spec.largest), "float32"))
     floats: Floats = as_dtype(check_shape("values", table, records, rows, width), "float32")

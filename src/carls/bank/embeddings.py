@@ -5,19 +5,32 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from carls import _core
 from carls.bank.checks import check_gradients, check_meta, check_records, check_step, check_values, least_step
 from carls.bank.clock import TICKS_PER_S
-from carls.bank.keyed import NO_ROOM, KeyedTable, empty_meta
-from carls.bank.tally import GrowthCounts, Written
-from carls.errors import InvalidRequestError
+from carls.bank.keyed import MAX_REPLY_BYTES, NO_ROOM, KeyedTable, empty_meta
+from carls.bank.sampling import Drawn, Sampler, Wanted
+from carls.bank.tally import GrowthCounts, PendingCounts, Written
+from carls.errors import InvalidRequestError, RequestTooLargeError
 from carls.keys import Keys
-from carls.messages import ROW_META, AgeBound, Floats, LearningRate, Meta, Vectors
-from carls.specs import TTL, Constant, EmbeddingSpec, Initializer, Normal, Optimizer, TableSpec, Uniform
+from carls.messages import ROW_META, AgeBound, Bools, Floats, LearningRate, Meta, Vectors
+from carls.specs import (
+    TTL,
+    Aggregation,
+    Constant,
+    EmbeddingSpec,
+    Initializer,
+    Lazy,
+    Normal,
+    Optimizer,
+    TableSpec,
+    Uniform,
+)
+from carls.statistics import TableStatistics
 from carls.vectors import as_dtype
 
 #: Changes of the learning rate that a table remembers; older ones are forgotten.
@@ -42,6 +55,7 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
 
     def __init__(self, name: str, spec: EmbeddingSpec) -> None:
         self._changes: deque[_Change] = deque(maxlen=MAX_LEARNING_RATES)
+        self._sampler = Sampler(name)
         super().__init__(name, spec)
 
     def _make_rows(self, integers: bool) -> _core.EmbeddingTable:
@@ -54,6 +68,7 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
             **_initializer_arguments(spec.initializer),
             **_optimizer_arguments(self.optimizer),
             **_growth_arguments(spec),
+            **_aggregation_arguments(spec.aggregate),
         )
 
     @property
@@ -73,7 +88,10 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
         return tuple(LearningRate(lr, step, producer, now_s - at) for lr, step, producer, at in changes)
 
     def set_learning_rate(self, lr: float, step: int, producer: str, now_s: float) -> None:
-        """Change the learning rate of pushes to come; the rate of now is no change."""
+        """Change the learning rate of pushes to come; the rate of now is no change.
+
+        What waits is applied at the old rate first.
+        """
         if self.spec.optimizer is None:
             raise self._without_optimizer("there is no learning rate to change")
         wanted, step = self.spec.optimizer.with_lr(lr), check_step(step)
@@ -82,7 +100,13 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
                 return
             self._changes.append(_Change(wanted.lr, step, producer, now_s))
             if self._rows is not None:
+                self._rows.settle()
                 self._rows.set_lr(wanted.lr)
+
+    def settle(self) -> None:
+        """Apply all gradients that wait; for those who read rows otherwise than by look-up or scan."""
+        if self._rows is not None:
+            self._rows.settle()
 
     @property
     def row_nbytes(self) -> int:
@@ -121,6 +145,47 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
             raise self.full(error) from None
         return values, meta
 
+    def sample(self, wanted: Wanted, values: bool, now: int) -> Drawn:
+        """Candidates, with values (contexts * n, dim) or None. Nothing is created, and no look-up counted."""
+        for keys in (wanted.positives, wanted.exclude):
+            if keys is not None:
+                self.rows(keys)
+        rows = self._rows
+        if rows is None:
+            raise InvalidRequestError(
+                f"table {self.name!r} has 0 rows to draw from: fill it first", table=self.name
+            )
+        self._check_sample(wanted.n * len(wanted.lengths), values, 0)
+
+        def read(keys: Keys) -> tuple[Bools, Vectors | None]:
+            self._check_sample(len(keys), values, keys.nbytes)
+            if not values:
+                found = rows.present(keys.integers, keys.offsets, keys.data, now)
+                return cast("Bools", found.view(np.bool_)), None
+            vectors, meta = self.lookup(keys, False, AgeBound(), now)
+            return meta["found"], vectors
+
+        try:
+            return self._sampler.draw(rows, wanted, now, str(self.spec.keys), read)
+        except _core.BatchTooLarge as error:
+            raise self._sample_too_large(str(error)) from None
+        except NO_ROOM as error:
+            raise self.full(error) from None
+
+    def _check_sample(self, n: int, values: bool, key_nbytes: int) -> None:
+        nbytes = n * (self.row_nbytes if values else ROW_META.itemsize) + key_nbytes
+        if nbytes > MAX_REPLY_BYTES:
+            raise self._sample_too_large(
+                f"{n} candidates take {nbytes} bytes: expected at most {MAX_REPLY_BYTES}"
+            )
+
+    def _sample_too_large(self, what: str) -> RequestTooLargeError:
+        return RequestTooLargeError(
+            f"sample of table {self.name!r}: {what} in one reply; ask for fewer contexts or candidates at a "
+            "time, or for values=False",
+            table=self.name,
+        )
+
     def none(self) -> tuple[Vectors, Meta]:
         """Values (0, dim) and meta (0,)."""
         return np.empty((0, self.spec.dim), self.spec.dtype), empty_meta(0)[1]
@@ -139,9 +204,8 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
 
     @property
     def record_floats(self) -> int:
-        """Floats of a record: a row's value and the optimizer's state behind it."""
-        optimizer = self.spec.optimizer
-        return self.spec.dim + (0 if optimizer is None else optimizer.state_floats(self.spec.dim))
+        """Floats of a record: a row's value and what the spec's slots say behind it."""
+        return self.spec.dim + self.spec.state_floats
 
     def records(self, keys: Keys, now: int) -> tuple[Floats, Meta]:
         """Records (n, record_floats) and meta (n,) of the rows. Those of keys without a row mean nothing."""
@@ -166,7 +230,7 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
         return Written(*written)
 
     def push(self, keys: Keys, gradients: Vectors, step: int, producer: int, now: int) -> Written:
-        """Apply gradients (n, dim) by the table's optimizer."""
+        """Apply gradients (n, dim) by the table's optimizer, or keep them as its aggregation says."""
         if self.spec.optimizer is None:
             raise self._without_optimizer("gradients cannot be applied")
         wide = as_dtype(check_gradients(self.name, gradients, len(keys), self.spec.dim), "float32")
@@ -178,8 +242,21 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
             raise self.full(error) from None
         return Written(*pushed)
 
+    @property
+    def nbytes(self) -> int:
+        """As of all tables, and of what samples keep."""
+        return super().nbytes + self._sampler.nbytes
+
+    def statistics(self, now: int) -> TableStatistics:
+        if self._rows is not None:
+            self._rows.settle_due(now)
+        return super().statistics(now)
+
     def growth(self) -> GrowthCounts:
         return GrowthCounts() if self._rows is None else GrowthCounts(*self._rows.growth())
+
+    def pending(self) -> PendingCounts:
+        return PendingCounts() if self._rows is None else PendingCounts(*self._rows.pending())
 
     def _without_optimizer(self, hence: str) -> InvalidRequestError:
         return InvalidRequestError(
@@ -207,6 +284,18 @@ def _growth_arguments(spec: EmbeddingSpec) -> dict[str, Any]:
         "ttl": round(eviction.seconds * TICKS_PER_S) if isinstance(eviction, TTL) else 0,
         "admit_after": 0 if admission is None else admission.after,
         "admission_window": 0 if admission is None else admission.window,
+    }
+
+
+def _aggregation_arguments(policy: Aggregation | None) -> dict[str, Any]:
+    if not isinstance(policy, Lazy):
+        return {}
+    return {
+        "lazy": True,
+        "max_pending": policy.max_pending,
+        "max_delay": round(policy.max_delay_s * TICKS_PER_S),
+        "outlier_factor": policy.outlier_factor,
+        "drop_outliers": policy.outliers == "drop",
     }
 
 

@@ -13,6 +13,7 @@ from carls.bank.handlers.features import FeatureHandlers
 from carls.bank.handlers.knowledge import KnowledgeHandlers
 from carls.bank.handlers.memories import MemoryHandlers
 from carls.bank.handlers.models import ModelHandlers
+from carls.bank.handlers.sampling import SamplingHandlers
 from carls.bank.handlers.tables import TableHandlers
 from carls.bank.models import Models
 from carls.bank.writes import Writes
@@ -43,6 +44,7 @@ class Engine:
             FetchStatus: self._status,
             **TableHandlers(self.id, self._catalog, writes).handlers(),
             **EmbeddingHandlers(self._catalog, writes).handlers(),
+            **SamplingHandlers(self._catalog, writes).handlers(),
             **FeatureHandlers(self._catalog, writes).handlers(),
             **MemoryHandlers(self._catalog, writes).handlers(),
             **KnowledgeHandlers(self._catalog, writes).handlers(),

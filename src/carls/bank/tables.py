@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from carls.bank.announcements import Announcements
-from carls.bank.tally import GrowthCounts, Tally
+from carls.bank.tally import GrowthCounts, PendingCounts, Tally
 from carls.messages import LearningRate
 from carls.specs import TableSpec
 from carls.statistics import MemoryStatistics, TableStatistics
@@ -43,17 +43,18 @@ class Table(Generic[S]):
 
     def statistics(self, now: int) -> TableStatistics:
         """What the tally says; `now` is the bank's clock."""
-        readers = self.tally.readers()
+        readers, pending = self.tally.readers(), self.pending()
         return TableStatistics(
             name=self.name,
             kind=self.spec.kind,
             keys=self.key_type,
             rows=len(self),
             nbytes=self.nbytes,
-            counters=self.tally.counters(readers, self.growth()),
+            counters=self.tally.counters(readers, self.growth(), pending),
             producers=self.tally.producers(now),
             readers=readers,
             memory=self.memory_statistics,
+            pending=pending.waiting,
         )
 
     @property
@@ -64,6 +65,10 @@ class Table(Generic[S]):
     def growth(self) -> GrowthCounts:
         """What happened to rows for want of room or of time."""
         return GrowthCounts()
+
+    def pending(self) -> PendingCounts:
+        """What waits for rows, and what happened to that."""
+        return PendingCounts()
 
     @property
     def memory_statistics(self) -> MemoryStatistics | None:

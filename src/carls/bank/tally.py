@@ -20,8 +20,8 @@ MAX_NAMES = 256
 
 
 class Written(NamedTuple):
-    """What one write did: row versions made, those of them whose gradient was clipped, and keys whose
-    values or gradients were dropped, as they have no row and got none."""
+    """What one write did: row versions made or contributed to, those of them whose gradient the optimizer
+    clipped at once, and keys whose values or gradients were dropped, as they have no row and got none."""
 
     rows: int
     clipped: int = 0
@@ -34,6 +34,16 @@ class GrowthCounts(NamedTuple):
     evicted: int = 0
     expired: int = 0
     unadmitted: int = 0
+
+
+class PendingCounts(NamedTuple):
+    """Contributions that wait now; and so far: steps made of such whose gradient the optimizer clipped, and
+    contributions that were outliers, or went with their rows."""
+
+    waiting: int = 0
+    clipped: int = 0
+    outliers: int = 0
+    discarded: int = 0
 
 
 @dataclass
@@ -107,6 +117,7 @@ class Tally:
         self,
         readers: tuple[ReaderStatistics, ...],
         growth: GrowthCounts = GrowthCounts(),  # noqa: B008 - frozen
+        pending: PendingCounts = PendingCounts(),  # noqa: B008 - frozen
     ) -> Counters:
         """All counts, look-ups as those of `readers`."""
         with self._lock:
@@ -118,7 +129,9 @@ class Tally:
                 stale=sum(reader.stale for reader in readers),
                 writes=self._writes,
                 written=sum(producer.written for producer in self._producers.values()),
-                clipped=self._clipped,
+                clipped=self._clipped + pending.clipped,
+                outliers=pending.outliers,
+                discarded=pending.discarded,
                 dropped=self._dropped,
                 erased=self._erased,
                 **growth._asdict(),

@@ -89,7 +89,7 @@ def _headline(table: TableStatistics) -> str:
 
 def _details(table: TableStatistics) -> list[RenderableType]:
     parts: list[RenderableType] = []
-    parts += _counts(table.counters) if table.memory is None else _points(table.memory, table.counters)
+    parts += _counts(table) if table.memory is None else _points(table.memory, table.counters)
     for named, grid in ((table.readers, _readers), (table.producers, _producers)):
         if named:
             parts.append(grid(table))
@@ -98,7 +98,8 @@ def _details(table: TableStatistics) -> list[RenderableType]:
     return parts
 
 
-def _counts(counted: Counters) -> list[str]:
+def _counts(table: TableStatistics) -> list[str]:
+    counted = table.counters
     reads = (
         f"looked up {_count(counted.looked_up)} keys in {_count(counted.lookups)} look-ups:\n"
         f"  {_count(counted.fresh)} fresh, {_count(counted.stale)} stale, "
@@ -114,7 +115,13 @@ def _counts(counted: Counters) -> list[str]:
         f"{_count(counted.unadmitted)} unadmitted, {_count(counted.dropped)} dropped"
     )
     touched = counted.evicted or counted.expired or counted.unadmitted or counted.dropped
-    return [reads, writes, growth] if touched else [reads, writes]
+    parts = [reads, writes, growth] if touched else [reads, writes]
+    if table.pending or counted.outliers or counted.discarded:
+        parts.append(
+            f"gradients: {_count(table.pending)} waiting, {_count(counted.outliers)} outliers, "
+            f"{_count(counted.discarded)} discarded"
+        )
+    return parts
 
 
 def _points(memory: MemoryStatistics, counted: Counters) -> list[str]:

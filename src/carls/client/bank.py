@@ -40,6 +40,7 @@ from carls.messages import (
 )
 from carls.specs import (
     Admission,
+    Aggregation,
     EmbeddingSpec,
     Eviction,
     FeatureSpec,
@@ -100,6 +101,7 @@ class Bank:
         max_bytes: int | None = None,
         eviction: Eviction | str | Mapping[str, Any] | None = None,
         admission: Admission | Mapping[str, Any] | None = None,
+        aggregate: Aggregation | str | Mapping[str, Any] | None = None,
         wire_dtype: str = "float32",
     ) -> EmbeddingTable:
         """Open the embedding table `name`, or create it.
@@ -113,11 +115,14 @@ class Bank:
             optimizer: applied to pushed gradients; an object, its name or its JSON form.
             initializer: first value of rows that look-ups create; likewise.
             max_rows: rows that there may be at any time; None: any number.
-            max_bytes: of rows, keys, index and admission at any time; None: any number.
+            max_bytes: of rows, keys, index, admission and waiting gradients at any time; None: any number.
             eviction: "lru", "lfu", "fifo" or an object, `carls.TTL(seconds)` among them: which row
                 goes when a new one needs its room. None: "lru" if there is a limit.
             admission: `carls.Admission(after=n)`: keys get rows at their n-th sighting. None: at
                 their first.
+            aggregate: "lazy" or `carls.Lazy(...)`: pushed gradients wait for the row's next look-up, and
+                are applied as their mean, outliers among them clipped or dropped. None: each is applied
+                when it comes.
             wire_dtype: with "float16", values and gradients of this handle are rounded to float16
                 before they travel, and values widened to the table's dtype after. No part of the
                 spec: each handle chooses. A bank in this process rounds alike.
@@ -138,6 +143,7 @@ class Bank:
             max_bytes=max_bytes,
             eviction=None if eviction is None else Eviction.of(eviction),
             admission=None if admission is None else Admission.of(admission),
+            aggregate=None if aggregate is None else Aggregation.of(aggregate),
         )
         return self._remember(EmbeddingTable(self, check_name("table", name), spec, wire_dtype))
 

@@ -16,6 +16,7 @@ from carls.client.arguments import age_bound, as_floats, integer, truth
 from carls.client.portable import PortableTable
 from carls.client.prefetch import Prefetched
 from carls.client.results import Rows
+from carls.client.sampling import SamplingTable
 from carls.client.split import split
 from carls.client.tabular import Held, Moved
 from carls.client.vector_columns import VectorColumns
@@ -45,7 +46,7 @@ from carls.specs import EmbeddingSpec, Optimizer
 from carls.vectors import LARGEST, as_dtype, check_dtype
 
 
-class EmbeddingTable(PortableTable[EmbeddingSpec]):
+class EmbeddingTable(SamplingTable, PortableTable[EmbeddingSpec]):
     """A table of vectors with an optimizer inside the bank.
 
     Attributes:
@@ -266,8 +267,7 @@ class EmbeddingTable(PortableTable[EmbeddingSpec]):
     def _walk(self, batch: int, state: bool, timeout_s: float | None) -> Iterator[tuple[Keys, Rows]]:
         """All rows; with `state`, the optimizer's behind their values."""
         request = Export if state else Scan
-        optimizer = self.spec.optimizer if state else None
-        row_nbytes = self._row_nbytes + (4 * optimizer.state_floats(self.dim) if optimizer else 0)
+        row_nbytes = self._row_nbytes + (4 * self.spec.state_floats if state else 0)
         limit = min(batch, max(1, (8 << 20) // row_nbytes), MAX_PAGE_ROWS)
         cursor = 0
         while cursor >= 0:

@@ -10,9 +10,10 @@ from carls.client.arguments import integer
 from carls.client.embeddings import EmbeddingTable
 from carls.client.results import Rows
 from carls.client.sources import PIECE_ROWS
-from carls.client.tabular import Moved, alike
+from carls.client.tabular import Moved
 from carls.errors import InvalidRequestError, SpecMismatchError
 from carls.keys import Keys
+from carls.messages import Floats, Vectors
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def migrate(
     source is used.
 
     Values go with their version, count, step, time and producer. The optimizer's state goes along where
-    both tables have the same optimizer, whatever its arguments; else it starts anew. A pass
+    both tables have the same optimizer, whatever its arguments; else it starts anew. So does what a lazy
+    table knows of its rows' contributions, where only one of the tables is lazy. A pass
     over the source copies those rows whose version or step is another than in the target. Passes
     follow until one finds nothing to copy: what was written meanwhile is caught up with. Then
     rows that the target has and the source has not are erased.
@@ -62,7 +64,7 @@ def migrate(
     """
     most = integer("passes", passes, 1)
     _check(source, target)
-    state = alike(source.spec, target.spec)
+    state = type(source.spec.optimizer) is type(target.spec.optimizer)
     copied: list[int] = []
     while len(copied) < most and (not copied or copied[-1] > 0):
         walk = source._walk(PIECE_ROWS, state, timeout_s)
@@ -81,13 +83,23 @@ def _copy(keys: Keys, rows: Rows, target: EmbeddingTable, timeout_s: float | Non
     same = there.found & (there.version == rows.version) & (there.step == rows.step)
     chosen = np.flatnonzero(~same)
     if len(chosen):
-        records = np.ascontiguousarray(rows.values[chosen], np.float32)
+        records = _fitted(rows.values[chosen], target.dim, target.spec.state_floats)
         meta = rows._meta[chosen]
         used, meta["producer"] = np.unique(meta["producer"], return_inverse=True)
         producers = tuple(rows._producers[number] for number in used)
         moved = Moved(keys.take(chosen), records, meta, producers)
         target._write(target._moves(moved, -1), timeout_s)
     return len(chosen)
+
+
+def _fitted(values: Vectors, dim: int, state_floats: int) -> Floats:
+    """Values, or values with state, as a table takes them: what aggregation knows comes last, and is missing
+    or too much where one table is lazy and the other is not."""
+    width = values.shape[1] if values.shape[1] == dim else dim + state_floats
+    records = np.zeros((len(values), width), np.float32)
+    shared = min(width, values.shape[1])
+    records[:, :shared] = values[:, :shared]
+    return records
 
 
 def _check(source: EmbeddingTable, target: EmbeddingTable) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from carls.keys import from_binary
-from carls.messages import Bools, Int64s, Meta, Vectors
+from carls.keys import Keys, from_binary
+from carls.messages import Bools, Floats, Int64s, Meta, Vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +80,36 @@ class Rows(RowsMeta):
     def __repr__(self) -> str:
         found, fresh = int(self.found.sum()), int(self.fresh.sum())
         return f"Rows(n={len(self)}, dim={self.values.shape[1]}, found={found}, fresh={fresh})"
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Candidates: a row of n keys for each context, its positives first.
+
+    Attributes:
+        shape: (contexts, n).
+        keys: the keys of all contexts, contexts * n, one context after the other.
+        values: (contexts, n, dim) of the table's dtype; zeros where `found` is False. (contexts, n, 0) if
+            they were not asked for.
+        is_positive: (contexts, n) bool: the key is one of its context's positives.
+        expected_count: (contexts, n) float32: how often the strategy draws that key in such a row, on
+            average. Of a positive, as if just that one were not excluded.
+        found: (contexts, n) bool: the row exists. False only for positives that have no row.
+    """
+
+    shape: tuple[int, int]
+    keys: Keys
+    values: Vectors
+    is_positive: Bools
+    expected_count: Floats
+    found: Bools
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        contexts, n = self.shape
+        return f"Samples(contexts={contexts}, n={n}, positives={int(self.is_positive.sum())})"
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,7 +125,7 @@ class TableColumns:
             facts["learning_rate"] = rates[-1].lr if rates else optimizer.lr
             if self._state:
                 dim = self._spec.dim
-                facts["state"] = [[slot.name, slot.size(dim)] for slot in optimizer.slots]
+                facts["state"] = [[slot.name, slot.size(dim)] for slot in self._spec.slots]
         return facts
 
     # --- in ---
@@ -216,7 +216,7 @@ class TableColumns:
             raise SpecMismatchError(
                 f"rows of table {origin.table!r} with the spec {theirs.to_json()} cannot go into table "
                 f"{self._table!r}, which has {ours.to_json()}: expected the same kind, dim and keys"
-                + (", and the same optimizer for state" if self._state else ""),
+                + (", and for state the same optimizer and aggregation" if self._state else ""),
                 table=self._table,
             )
 
@@ -225,8 +225,9 @@ class TableColumns:
 
 
 def alike(one: EmbeddingSpec, other: EmbeddingSpec) -> bool:
-    """Whether the optimizers' state means the same: it is the same optimizer, whatever its arguments."""
-    return type(one.optimizer) is type(other.optimizer)
+    """Whether the rows' state means the same: they have the same optimizer and aggregation, whatever their
+    arguments."""
+    return type(one.optimizer) is type(other.optimizer) and type(one.aggregate) is type(other.aggregate)
 
 
 def read_origin(schema: pa.Schema) -> Origin | None:

@@ -21,10 +21,9 @@ class VectorColumns(Held):
 
     def __init__(self, table: str, spec: EmbeddingSpec, state: bool) -> None:
         self._table, self._spec = table, spec
-        self._optimizer = spec.optimizer if state else None
         self._sizes = {"value": spec.dim}
-        if self._optimizer is not None and self._optimizer.slots:
-            self._sizes["state"] = self._optimizer.state_floats(spec.dim)
+        if state and spec.slots:
+            self._sizes["state"] = spec.state_floats
         self.fields = [pa.field(name, _vector(size), nullable=False) for name, size in self._sizes.items()]
 
     def arrays(self, rows: Rows) -> list[pa.Array]:

@@ -41,6 +41,7 @@ from carls.messages.models import (
     PublishModel,
 )
 from carls.messages.rows import ROW_META, AgeBound, Bools, Done, Floats, Int64s, Meta, Vectors, WriteId
+from carls.messages.sampling import Sample, SampleBatch
 from carls.messages.tables import (
     DescribeTable,
     DropTable,
@@ -71,6 +72,7 @@ Request: TypeAlias = (
     | Scan
     | Export
     | Import
+    | Sample
     | FeatureLookup
     | FeatureAssign
     | FeatureScan
@@ -96,6 +98,7 @@ Reply: TypeAlias = (
     | RowBatch
     | Erased
     | ScanPage
+    | SampleBatch
     | FeatureBatch
     | FeaturePage
     | MemoryBatch
@@ -159,6 +162,8 @@ __all__ = [
     "Reply",
     "Request",
     "RowBatch",
+    "Sample",
+    "SampleBatch",
     "Scan",
     "ScanPage",
     "SetLearningRate",

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from carls.errors import InvalidSpecError
+from carls.specs.aggregation import Aggregation
 from carls.specs.eviction import LRU, TTL, Admission, Eviction
 from carls.specs.initializers import Initializer, Normal
 from carls.specs.integers import check_integer
-from carls.specs.optimizers import Optimizer
+from carls.specs.optimizers import Optimizer, Slot
 from carls.specs.tables import KeyedSpec
 from carls.vectors import LARGEST, check_dtype
 
@@ -32,10 +33,11 @@ class EmbeddingSpec(KeyedSpec):
         optimizer: applied to pushed gradients; None for tables that are only assigned to.
         initializer: makes the value of a row that a look-up creates.
         max_rows: rows that there may be at any time, 1 to 2**40; None: any number.
-        max_bytes: of rows, keys, index and admission together, at any time; None: any number. At
-            least room for 64 rows.
+        max_bytes: of rows, keys, index, admission and waiting gradients together, at any time; None: any
+            number. At least room for 64 rows.
         eviction: which row goes for a new one; LRU where there is a limit and nothing else is said.
         admission: which keys get rows; None: all.
+        aggregate: how pushed gradients are gathered; None: each is applied when it comes.
     """
 
     kind: ClassVar[str] = "embedding"
@@ -49,6 +51,7 @@ class EmbeddingSpec(KeyedSpec):
     max_bytes: int | None = None
     eviction: Eviction | None = None
     admission: Admission | None = None
+    aggregate: Aggregation | None = None
 
     def __post_init__(self) -> None:
         self._check_keys()
@@ -57,6 +60,13 @@ class EmbeddingSpec(KeyedSpec):
         object.__setattr__(self, "dtype", check_dtype("dtype", self.dtype))
         if self.optimizer is not None:
             object.__setattr__(self, "optimizer", Optimizer.of(self.optimizer))
+        if self.aggregate is not None:
+            object.__setattr__(self, "aggregate", Aggregation.of(self.aggregate))
+            if self.optimizer is None:
+                raise InvalidSpecError(
+                    f"aggregate={self.aggregate!r} without an optimizer: expected optimizer= with it, "
+                    "as there are no gradients without one"
+                )
         object.__setattr__(self, "initializer", Initializer.of(self.initializer))
         if self.initializer.largest > self.largest:
             raise InvalidSpecError(
@@ -71,7 +81,10 @@ class EmbeddingSpec(KeyedSpec):
             object.__setattr__(self, "max_rows", check_integer("max_rows", self.max_rows, 1, 2**40))
         if self.max_bytes is not None:
             # A row has at most a header, its value, twice as much of state, and its place in the index.
-            least = 2**16 + 64 * (12 * self.dim + 64) + (self.admission.nbytes if self.admission else 0)
+            least = 2**16 + 64 * (12 * self.dim + 64)
+            if self.aggregate is not None:  # an eighth of it is for gradients that wait
+                least += 64 * 16 + least // 4
+            least += self.admission.nbytes if self.admission else 0
             object.__setattr__(self, "max_bytes", check_integer("max_bytes", self.max_bytes, least, 2**50))
         limited = self.max_rows is not None or self.max_bytes is not None
         if self.eviction is not None:
@@ -89,6 +102,17 @@ class EmbeddingSpec(KeyedSpec):
         optimizer at most 1e15, as decay makes gradients of values."""
         return LARGEST[self.dtype] if self.optimizer is None else min(LARGEST[self.dtype], MAX_TRAINED)
 
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """What is kept of each row behind its value: the optimizer's state, and what aggregation knows."""
+        parts = (self.optimizer, self.aggregate)
+        return tuple(slot for part in parts if part is not None for slot in part.slots)
+
+    @property
+    def state_floats(self) -> int:
+        """How many float32 numbers those are."""
+        return sum(slot.size(self.dim) for slot in self.slots)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "kind": self.kind,
@@ -102,4 +126,5 @@ class EmbeddingSpec(KeyedSpec):
             "max_bytes": self.max_bytes,
             "eviction": None if self.eviction is None else self.eviction.to_json(),
             "admission": None if self.admission is None else self.admission.to_json(),
+            "aggregate": None if self.aggregate is None else self.aggregate.to_json(),
         }

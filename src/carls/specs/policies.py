@@ -19,7 +19,7 @@ SMALLEST_FLOAT32 = 2.0**-126
 class Policy:
     """A named choice with arguments, such as an optimizer or an initializer.
 
-    Arguments are numbers; truths where the default is one; or None where the default is None.
+    Arguments are numbers; truths or words where the default is one; or None where the default is None.
     """
 
     name: ClassVar[str]
@@ -33,6 +33,13 @@ class Policy:
                 if not isinstance(value, bool):
                     raise InvalidSpecError(
                         f"{type(self).__name__}({field.name}={value!r:.60}): expected True or False"
+                    )
+                continue
+            if isinstance(field.default, str):
+                if not isinstance(value, str):
+                    raise InvalidSpecError(
+                        f"{type(self).__name__}({field.name}={value!r:.60}): expected a str, "
+                        f"such as {field.default!r}"
                     )
                 continue
             if isinstance(value, bool) or not isinstance(value, numbers.Real):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from carls import _core
 from carls.messages import Floats, Vectors
-from carls.specs import Constant, EmbeddingSpec, Optimizer, Uniform, Zeros
+from carls.specs import Constant, EmbeddingSpec, Lazy, Optimizer, Uniform, Zeros
 from carls.testing.optimizers import OptimizerState, clip, step
 
 Key = int | str | bytes
@@ -39,6 +39,19 @@ def initial_value(spec: EmbeddingSpec, key: Key) -> Floats:
 
 
 @dataclass
+class Norms:
+    """The mean norm of contributions or pushes: of all up to the tenth, then exponential."""
+
+    mean: float = 0.0
+    seen: int = 0
+
+    def feed(self, norm: float) -> None:
+        """Count one more."""
+        self.seen += 1
+        self.mean += max(1 / self.seen, 0.1) * (norm - self.mean)
+
+
+@dataclass
 class OracleRow:
     """One row."""
 
@@ -48,6 +61,9 @@ class OracleRow:
     count: int = 0
     step: int = -1
     producer: str = ""
+    waiting: list[Floats] = field(default_factory=list)
+    since: float = 0.0
+    norms: Norms = field(default_factory=Norms)
 
 
 class OracleTable:
@@ -60,14 +76,17 @@ class OracleTable:
     Attributes:
         optimizer: the spec's, with the learning rate of now.
         clipped: gradients of rows that were clipped so far.
+        outliers: contributions that were clipped or dropped so far.
+        discarded: contributions that went with their rows so far.
     """
 
     def __init__(self, spec: EmbeddingSpec, producer: str) -> None:
         self.spec = spec
         self.producer = producer
         self.optimizer: Optimizer | None = spec.optimizer
-        self.clipped = 0
+        self.clipped = self.outliers = self.discarded = 0
         self.rows: dict[Key, OracleRow] = {}
+        self._norms = Norms()
 
     def lookup(self, keys: Sequence[Key], create: bool) -> tuple[Vectors, list[OracleRow | None], list[bool]]:
         """Values (n, dim), the rows (None where there is none), and which the call created."""
@@ -76,6 +95,7 @@ class OracleTable:
         for i, key in enumerate(keys):
             row = self._row(key) if create else self.rows.get(key)
             if row is not None:
+                self._settle(row)
                 row.count += create
                 values[i] = row.value
             rows.append(row)
@@ -85,30 +105,83 @@ class OracleTable:
         """Set rows, one after another."""
         for key, value in zip(keys, values, strict=True):
             row = self._row(key)
+            self._settle(row)
             row.value = value.astype(self.spec.dtype)
+            row.version += 1
             self._stamp(row, step)
 
-    def push(self, keys: Sequence[Key], gradients: Vectors, at_step: int) -> None:
-        """Sum the gradients of equal keys, then one optimizer step for each key."""
+    def push(self, keys: Sequence[Key], gradients: Vectors, at_step: int, now: float = 0.0) -> None:
+        """Sum the gradients of equal keys, then one optimizer step for each key, or one contribution at
+        `now`, in seconds."""
         assert self.optimizer is not None
         sums: dict[Key, Floats] = {}
         for key, gradient in zip(keys, gradients, strict=True):
             wide = gradient.astype(np.float32)
             sums[key] = sums[key] + wide if key in sums else wide
+        if isinstance(self.spec.aggregate, Lazy):
+            self._contribute(self.spec.aggregate, sums, at_step, now)
+            return
         for key, gradient in sums.items():
             row = self._row(key)
-            self.clipped += clip(self.optimizer, gradient)[1]
-            row.value = self._rounded(step(self.optimizer, row.value.astype(np.float32), row.state, gradient))
+            self._step(row, gradient)
             self._stamp(row, at_step)
 
     def set_learning_rate(self, lr: float) -> None:
         """Change the learning rate of pushes to come."""
         assert self.optimizer is not None
+        self.settle()
         self.optimizer = self.optimizer.with_lr(lr)
+
+    def settle(self) -> None:
+        """Apply all that waits."""
+        for row in self.rows.values():
+            self._settle(row)
 
     def erase(self, keys: Sequence[Key]) -> list[bool]:
         """Remove rows, one after another; whether each was there."""
-        return [self.rows.pop(key, None) is not None for key in keys]
+        gone = [self.rows.pop(key, None) for key in keys]
+        self.discarded += sum(len(row.waiting) for row in gone if row is not None)
+        return [row is not None for row in gone]
+
+    def _contribute(self, lazy: Lazy, sums: dict[Key, Floats], at_step: int, now: float) -> None:
+        table = self._norms.mean if self._norms.seen >= 10 else 0.0
+        fed = []
+        for key, gradient in sums.items():
+            row, norm = self._row(key), float(np.linalg.norm(gradient.astype(np.float64)))
+            most = np.inf
+            if norm > 0:
+                fed.append(min(norm, lazy.outlier_factor * self._norms.mean if self._norms.seen else norm))
+                enough = row.norms.seen >= 10
+                measure = row.norms.mean if enough else max(row.norms.mean, table)
+                row.norms.feed(min(norm, lazy.outlier_factor * measure if measure else norm))
+                most = lazy.outlier_factor * measure if enough or table else np.inf
+            self.outliers += norm > most
+            if norm > most and lazy.outliers == "drop":
+                continue
+            self._wait(lazy, row, gradient * np.float32(min(most / norm, 1)) if norm else gradient, now)
+            self._stamp(row, at_step)
+            if len(row.waiting) >= lazy.max_pending:
+                self._settle(row)
+        if fed:
+            self._norms.feed(float(np.mean(fed)))
+
+    def _wait(self, lazy: Lazy, row: OracleRow, gradient: Floats, now: float) -> None:
+        if row.waiting and now - row.since >= lazy.max_delay_s:
+            self._settle(row)
+        if not row.waiting:
+            row.since = now
+        row.waiting.append(gradient)
+
+    def _settle(self, row: OracleRow) -> None:
+        if row.waiting:
+            self._step(row, np.sum(row.waiting, 0, dtype=np.float32) / np.float32(len(row.waiting)))
+            row.waiting = []
+
+    def _step(self, row: OracleRow, gradient: Floats) -> None:
+        assert self.optimizer is not None
+        self.clipped += clip(self.optimizer, gradient)[1]
+        row.value = self._rounded(step(self.optimizer, row.value.astype(np.float32), row.state, gradient))
+        row.version += 1
 
     def _row(self, key: Key) -> OracleRow:
         if key not in self.rows:
@@ -122,6 +195,5 @@ class OracleTable:
         return np.clip(value, -largest, largest).astype(self.spec.dtype)
 
     def _stamp(self, row: OracleRow, step: int) -> None:
-        row.version += 1
         row.step = step
         row.producer = self.producer

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from carls.errors import ProtocolError
 from carls.keys import Keys
-from carls.messages import ROW_META, Bools, Meta, Vectors
+from carls.messages import ROW_META, Bools, Floats, Meta, Vectors
 
 
 class Column(ABC):
@@ -139,24 +139,16 @@ class MetaColumn(FixedColumn):
         return cast("Meta", np.frombuffer(found, ROW_META))
 
 
-class NumbersColumn(FixedColumn):
-    """(n,) int64 or float32.
+class IntegersColumn(FixedColumn):
+    """(n,) int64."""
 
-    Args:
-        arrow_type: which of them.
-    """
-
-    def __init__(self, arrow_type: pa.DataType) -> None:
-        self.type = arrow_type
+    type = pa.int64()
 
     def export(self, value: Any) -> Any:
-        return np.ascontiguousarray(value, self.type.to_pandas_dtype())
+        return np.ascontiguousarray(value, np.int64)
 
     def read(self, found: Any) -> Any:
-        if isinstance(found, np.ndarray):
-            return found
-        _refuse_nulls(found, found.buffers()[0])
-        return np.array(found.to_numpy(zero_copy_only=False))
+        return found
 
 
 class BitsColumn(FixedColumn):
@@ -170,6 +162,19 @@ class BitsColumn(FixedColumn):
     def read(self, found: pa.Array) -> Bools:
         _refuse_nulls(found, found.buffers()[0])
         return cast("Bools", found.to_numpy(zero_copy_only=False))
+
+
+class NumbersColumn(FixedColumn):
+    """(n,) float32."""
+
+    type = pa.float32()
+
+    def export(self, value: Floats) -> Any:
+        return _capsule(pa.array(value, type=self.type))
+
+    def read(self, found: pa.Array) -> Floats:
+        _refuse_nulls(found, found.buffers()[0])
+        return cast("Floats", np.array(found.to_numpy(zero_copy_only=False)))
 
 
 class BytesColumn(FixedColumn):

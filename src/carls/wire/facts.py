@@ -81,6 +81,13 @@ def texts(name: str, value: Any) -> tuple[str, ...]:
     return tuple(text(name, one) for one in value)
 
 
+def integers(name: str, value: Any) -> tuple[int, ...]:
+    """Parse an array of integers that fit int64."""
+    if type(value) is not list:
+        raise _wrong(name, value, "an array of integers")
+    return tuple([integer(name, one) for one in value])
+
+
 def mapping(name: str, value: Any) -> dict[str, Any]:
     """Parse an object, of any content."""
     if type(value) is not dict:

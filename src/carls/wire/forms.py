@@ -12,6 +12,7 @@ import pyarrow as pa
 from carls.errors import ProtocolError
 from carls.wire import facts
 from carls.wire.columns import Column, KeysColumn
+from carls.wire.facts import mapping
 from carls.wire.frames import Frame
 from carls.wire.layout import Layout
 
@@ -38,7 +39,8 @@ class Form:
         self.facts = dict(facts or {})
         self._unsaid = None if unsaid is None else dict(unsaid)
         # Calls on one table mostly say the same facts, which then are written and parsed once.
-        self._said = lru_cache(maxsize=64)(self._dump)
+        # Objects among them cannot be looked up.
+        self._said = self._dump if mapping in self.facts.values() else lru_cache(maxsize=64)(self._dump)
         self._told = lru_cache(maxsize=64)(self._parse)
 
     def check_schema(self, schema: pa.Schema) -> None:
@@ -83,6 +85,37 @@ class Form:
         if raw is None and self._unsaid is not None:
             return self._unsaid
         return facts.parse(self.facts, facts.load(raw))
+
+
+class OptionalForm:
+    """A message without facts, one of whose columns is not sent where its field is None.
+
+    Args:
+        message: the class of message.
+        columns: the fields that travel as columns, in order.
+        optional: the field that may be None.
+    """
+
+    def __init__(self, message: Any, columns: Mapping[str, Column], optional: str) -> None:
+        self.message = message
+        self._optional = optional
+        self._whole = Form(message, columns, unsaid={})
+        rest = {name: column for name, column in columns.items() if name != optional}
+        self._rest = Form(message, rest, unsaid={})
+
+    def check_schema(self, schema: pa.Schema) -> None:
+        """As `Form.check_schema`."""
+        (self._whole if self._optional in schema.names else self._rest).check_schema(schema)
+
+    def encode(self, message: Any) -> Frame:
+        """As `Form.encode`."""
+        return (self._rest if getattr(message, self._optional) is None else self._whole).encode(message)
+
+    def decode(self, frame: Frame) -> Any:
+        """As `Form.decode`."""
+        if frame.batch is None or self._optional in frame.batch.schema.names:
+            return self._whole.decode(frame)
+        return self._rest.decode(frame, **{self._optional: None})
 
 
 class PageForm:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from carls.messages import (
     AbsorbPoints,
     Assign,
@@ -32,6 +30,8 @@ from carls.messages import (
     PushGradients,
     ReadMemory,
     RowBatch,
+    Sample,
+    SampleBatch,
     Scan,
     ScanPage,
 )
@@ -40,12 +40,23 @@ from carls.wire.columns import (
     BitsColumn,
     BytesColumn,
     FloatsColumn,
+    IntegersColumn,
     KeysColumn,
     MetaColumn,
     NumbersColumn,
 )
-from carls.wire.facts import age_bound, boolean, integer, memory_counts, text, texts, write_id
-from carls.wire.forms import Form, PageForm
+from carls.wire.facts import (
+    age_bound,
+    boolean,
+    integer,
+    integers,
+    mapping,
+    memory_counts,
+    text,
+    texts,
+    write_id,
+)
+from carls.wire.forms import Form, OptionalForm, PageForm
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class Streamed:
 
     name: str
     request: Form
-    reply: Form | PageForm
+    reply: Form | OptionalForm | PageForm
     table: str = "table"
     reply_varies: str | None = None
 
@@ -78,18 +89,29 @@ _MOVED = {"producers": texts, "producer": text, "write": write_id}
 _WALK = {"cursor": integer, "limit": integer, "known_producers": integer}
 _BOUNDED = {"bound": age_bound, "known_producers": integer, "reader": text}
 _POINTS = {"points": FloatsColumn()}
-_CLUSTER = {"cluster": NumbersColumn(pa.int64())}
+_CLUSTER = {"cluster": IntegersColumn()}
 _CLUSTERS = Form(
     MemoryBatch,
     {
         **_CLUSTER,
         "mean": FloatsColumn(),
         "variance": FloatsColumn(),
-        "distance": NumbersColumn(pa.float32()),
+        "distance": NumbersColumn(),
     },
     unsaid={},
 )
 _CONTENT = {"points": FloatsColumn(), **_CLUSTER}
+
+_SAMPLE = {
+    "n": integer,
+    "strategy": mapping,
+    "positives": integers,
+    "unique": boolean,
+    "seed": integer,
+    "counter": integer,
+    "dtype": text,
+}
+_CANDIDATES = {"keys": _KEYS, "values": FloatsColumn(), "expected": NumbersColumn(), "found": BitsColumn()}
 
 OPERATIONS = (
     Streamed(
@@ -115,6 +137,12 @@ OPERATIONS = (
         "import",
         Form(Import, {"keys": _KEYS, "records": FloatsColumn(), "meta": MetaColumn()}, _MOVED),
         _DONE,
+    ),
+    Streamed(
+        "sample",
+        Form(Sample, {"keys": _KEYS}, _SAMPLE),
+        OptionalForm(SampleBatch, _CANDIDATES, "values"),
+        reply_varies="dtype",
     ),
     Streamed("feature_lookup", Form(FeatureLookup, {"keys": _KEYS}, _BOUNDED), _FEATURES),
     Streamed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from carls.testing.conformance.aggregation import LazyAggregation
 from carls.testing.conformance.asynchrony import Asynchrony
 from carls.testing.conformance.bad_input import BadInput
 from carls.testing.conformance.drift import DriftLimits
@@ -14,6 +15,7 @@ from carls.testing.conformance.memories import GaussianMemories
 from carls.testing.conformance.models import ModelCheckpoints
 from carls.testing.conformance.moving import Moving
 from carls.testing.conformance.rows import Rows
+from carls.testing.conformance.sampling import Sampling
 from carls.testing.conformance.statistics import Statistics
 from carls.testing.conformance.tables import Tables
 
@@ -24,7 +26,9 @@ class BankConformance(
     HalfPrecision,
     Growth,
     LearningRates,
+    LazyAggregation,
     KeyTypes,
+    Sampling,
     BadInput,
     Asynchrony,
     Features,
