@@ -13,6 +13,7 @@ from carls.client import (
     FeatureTable,
     Migration,
     Model,
+    Neighbours,
     Ragged,
     Rows,
     Samples,
@@ -47,6 +48,7 @@ from carls.keys import Keys
 from carls.specs import (
     FIFO,
     FTRL,
+    IVF,
     LFU,
     LRU,
     SGD,
@@ -70,6 +72,7 @@ from carls.specs import (
     Strategy,
     Uniform,
     UniformSampling,
+    Where,
     Zeros,
 )
 from carls.version import VERSION as __version__
@@ -77,6 +80,7 @@ from carls.version import VERSION as __version__
 __all__ = [
     "FIFO",
     "FTRL",
+    "IVF",
     "LFU",
     "LRU",
     "SGD",
@@ -115,6 +119,7 @@ __all__ = [
     "Migration",
     "Model",
     "Momentum",
+    "Neighbours",
     "Normal",
     "NotInThisVersionError",
     "Optimizer",
@@ -133,6 +138,7 @@ __all__ = [
     "Uniform",
     "UniformSampling",
     "UnknownTableError",
+    "Where",
     "Zeros",
     "__version__",
     "connect",

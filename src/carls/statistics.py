@@ -45,7 +45,10 @@ class _Value:
         told = {name: facts[name] for name in names}
         for name, kind in cls._parts.items():
             part = told[name]
-            told[name] = tuple(map(kind.from_json, part)) if isinstance(part, list) else kind.from_json(part)
+            if isinstance(part, list):
+                told[name] = tuple(map(kind.from_json, part))
+            elif part is not None:
+                told[name] = kind.from_json(part)
         return cls(**told)
 
 
@@ -104,7 +107,7 @@ class Counters(_Value):
 
     A key that repeats in a request counts each time, except where gradients of equal keys are
     summed. Of the keys looked up, those that are neither `created` nor `missed` nor `stale` were
-    fresh. Scans count as no look-up. Requests that a client refuses itself never reach the bank.
+    fresh. Scans and searches count as no look-up. Requests that a client refuses itself never reach the bank.
 
     Attributes:
         lookups: look-up requests answered; a client makes several of one call above 16 MiB.
@@ -127,6 +130,8 @@ class Counters(_Value):
         rejected: requests to write or erase that were answered with an error and changed nothing.
         retried: requests to write or erase that repeated one that had been applied, and so
             changed nothing.
+        searches: requests to search that were answered; a client makes several of one large call.
+        queries: in them.
     """
 
     lookups: int = 0
@@ -146,6 +151,8 @@ class Counters(_Value):
     unadmitted: int = 0
     rejected: int = 0
     retried: int = 0
+    searches: int = 0
+    queries: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -221,6 +228,38 @@ class ProducerStatistics(_Value):
 
 
 @dataclass(frozen=True)
+class IndexStatistics(_Value):
+    """The index of a table.
+
+    Attributes:
+        policy: what it is like, as JSON-able facts.
+        rows: in its lists.
+        changed: rows that every search looks at: written since they were put into lists, or, before
+            the index is built, all.
+        lists: that it has.
+        builds: how often it was built.
+        age: seconds since it was last up to date with the rows of then; None before it is built.
+        failure: why the last refresh failed; "" if it did not.
+    """
+
+    policy: dict[str, Any]
+    rows: int
+    changed: int
+    lists: int
+    builds: int
+    age: float | None
+    failure: str
+
+    def __post_init__(self) -> None:
+        _check_type("policy", self.policy, dict)
+        for name in ("rows", "changed", "lists", "builds"):
+            _check_count(name, getattr(self, name))
+        if self.age is not None:
+            _check_seconds("age", self.age)
+        _check_type("failure", self.failure, str)
+
+
+@dataclass(frozen=True)
 class TableStatistics(_Value):
     """A table: how large it is, what happened to it, who wrote its rows and who read them.
 
@@ -234,12 +273,14 @@ class TableStatistics(_Value):
         producers: who wrote rows, by name.
         readers: who looked rows up, by name.
         pending: contributions that wait for rows now; always 0 in tables that are not lazy.
+        index: of an embedding table that has one.
     """
 
     _parts = {  # noqa: RUF012
         "counters": Counters,
         "producers": ProducerStatistics,
         "readers": ReaderStatistics,
+        "index": IndexStatistics,
     }
     name: str
     kind: str
@@ -250,6 +291,7 @@ class TableStatistics(_Value):
     producers: tuple[ProducerStatistics, ...]
     readers: tuple[ReaderStatistics, ...]
     pending: int = 0
+    index: IndexStatistics | None = None
 
     def __post_init__(self) -> None:
         _check_type("name", self.name, str)
@@ -262,6 +304,8 @@ class TableStatistics(_Value):
         _check_type("counters", self.counters, Counters)
         _check_all("producers", self.producers, ProducerStatistics)
         _check_all("readers", self.readers, ReaderStatistics)
+        if self.index is not None:
+            _check_type("index", self.index, IndexStatistics)
 
 
 def _json(value: Any) -> Any:

@@ -7,7 +7,7 @@ from carls.client.embeddings import EmbeddingTable
 from carls.client.features import FeatureTable
 from carls.client.migration import Migration, migrate
 from carls.client.models import Models
-from carls.client.results import FeatureRows, Model, Ragged, Rows, Samples
+from carls.client.results import FeatureRows, Model, Neighbours, Ragged, Rows, Samples
 
 __all__ = [
     "Bank",
@@ -18,6 +18,7 @@ __all__ = [
     "Migration",
     "Model",
     "Models",
+    "Neighbours",
     "Ragged",
     "Rows",
     "Samples",

@@ -33,6 +33,7 @@ from carls.messages.models import (
 )
 from carls.messages.rows import ROW_META, AgeBound, Bools, Done, Floats, Int64s, Meta, Vectors, WriteId
 from carls.messages.sampling import Sample, SampleBatch
+from carls.messages.search import KeyLists, Nearest, NeighbourBatch, SetIndex
 from carls.messages.tables import (
     DescribeTable,
     DropTable,
@@ -64,6 +65,8 @@ Request: TypeAlias = (
     | Export
     | Import
     | Sample
+    | Nearest
+    | SetIndex
     | FeatureLookup
     | FeatureAssign
     | FeatureScan
@@ -86,6 +89,7 @@ Reply: TypeAlias = (
     | Erased
     | ScanPage
     | SampleBatch
+    | NeighbourBatch
     | FeatureBatch
     | FeaturePage
     | KnowledgeInfo
@@ -123,6 +127,7 @@ __all__ = [
     "Floats",
     "Import",
     "Int64s",
+    "KeyLists",
     "KnowledgeInfo",
     "LatestKnowledge",
     "LatestModel",
@@ -133,6 +138,8 @@ __all__ = [
     "Meta",
     "ModelInfo",
     "ModelPart",
+    "Nearest",
+    "NeighbourBatch",
     "NoModel",
     "OpenTable",
     "PublishModel",
@@ -144,6 +151,7 @@ __all__ = [
     "SampleBatch",
     "Scan",
     "ScanPage",
+    "SetIndex",
     "SetLearningRate",
     "TableInfo",
     "Vectors",

@@ -21,6 +21,7 @@ from carls.messages import (
     Import,
     Lookup,
     ModelPart,
+    Nearest,
     PublishModel,
     PushGradients,
     RowBatch,
@@ -34,12 +35,13 @@ from carls.wire.columns import (
     BitsColumn,
     BytesColumn,
     FloatsColumn,
+    KeyListsColumn,
     KeysColumn,
     MetaColumn,
     NumbersColumn,
 )
 from carls.wire.facts import age_bound, boolean, integer, integers, mapping, text, texts, write_id
-from carls.wire.forms import Form, OptionalForm, PageForm
+from carls.wire.forms import Form, NeighboursForm, OptionalForm, PageForm
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,15 @@ OPERATIONS = (
         Form(Sample, {"keys": _KEYS}, _SAMPLE),
         OptionalForm(SampleBatch, _CANDIDATES, "values"),
         reply_varies="dtype",
+    ),
+    Streamed(
+        "nearest",
+        Form(
+            Nearest,
+            {"queries": FloatsColumn(), "excluded": KeyListsColumn()},
+            {"shared": boolean, "k": integer, "metric": text, "where": text, "exact": boolean},
+        ),
+        NeighboursForm(),
     ),
     Streamed("feature_lookup", Form(FeatureLookup, {"keys": _KEYS}, _BOUNDED), _FEATURES),
     Streamed(
