@@ -26,6 +26,7 @@ SUBJECTS = (
     "growth",
     "gaussian_memory",
     "sampling",
+    "search",
 )
 
 

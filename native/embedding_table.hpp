@@ -58,6 +58,12 @@ public:
     const PendingCounts &pending_counts() const { return pending_.counts; }
     uint64_t due(uint64_t now) const { return pending_.due(now); }
 
+    // Whether there is a row, and its time is not over.
+    bool present(const RowHeader *row, uint64_t now) const { return row->mark != kFree && !growth_.expired(row, now); }
+    void prefetch_value(const RowHeader *row) const {
+        fetch(row, static_cast<uint32_t>(sizeof(RowHeader)) + vector().bytes());
+    }
+
     // Copies the rows of n keys to values, n vectors, and meta (n); zeros where there is none.
     template <class Keys>
     void lookup(const Keys &keys, size_t n, const AgeBound &bound, uint64_t now, uint8_t *values, RowMeta *meta) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "errors.hpp"
@@ -38,6 +39,14 @@ struct ColumnInput {
 struct ColumnOutput {
     std::vector<uint8_t> values;
     std::vector<int32_t> offsets, ends;
+};
+
+// That a column has one of some values, as bytes: of numbers those in the row, of lists all elements'.
+struct Condition {
+    size_t column = 0;
+    std::vector<std::string_view> values;  // in order
+
+    bool holds(std::string_view value) const { return std::binary_search(values.begin(), values.end(), value); }
 };
 
 // Bytes of columns, lists included, that one look-up may give.
@@ -98,6 +107,28 @@ public:
         std::vector<ColumnOutput> outputs(columns_.size());
         for (size_t c = 0; c < columns_.size(); ++c) arrange(columns_[c], pools[c], blocks[c], outputs[c]);
         return outputs;
+    }
+
+    // Whether the i-th key has a row, and the condition holds for it.
+    template <class Keys>
+    bool holds(const Keys &keys, size_t i, const Condition &condition) {
+        const uint64_t hash = keys.hash(i);
+        const uint32_t s = static_cast<uint32_t>(hash >> (64 - kStripeBits));
+        const RowStore::ReadGuard guard(store_, s, true);
+        const uint32_t number = store_.find(s, hash, keys, i);
+        if (number == RowStore::kNone) return false;
+        const Column &column = columns_[condition.column];
+        const uint8_t *value = field(store_.row(s, number), column);
+        size_t bytes = column.width;
+        if (column.kind != Column::Kind::Fixed) {
+            uint64_t offset;
+            std::memcpy(&offset, value, 8);
+            if (offset == 0) return condition.holds({});
+            const BlockHeader *header = store_.arena().at<BlockHeader>(offset);
+            value = reinterpret_cast<const uint8_t *>(header + 1);
+            bytes = header->bytes;
+        }
+        return condition.holds({reinterpret_cast<const char *>(value), bytes});
     }
 
     template <class Keys>

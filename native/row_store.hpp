@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "arena.hpp"
+#include "changes.hpp"
 #include "key_index.hpp"
 #include "keys.hpp"
 #include "layout.hpp"
@@ -280,6 +281,24 @@ public:
     }
     static uint8_t *payload(RowHeader *row) { return reinterpret_cast<uint8_t *>(row + 1); }
 
+    // Whoever makes, removes or writes a row says so here, under the stripe's write lock.
+    void changed(uint32_t stripe, uint32_t number) {
+        Changes *changes = changes_.load(std::memory_order_relaxed);
+        if (changes != nullptr) changes->note(stripe, number);
+    }
+    // Has changes noted there from now on; false if they are noted elsewhere.
+    bool watch(Changes &changes) {
+        Changes *none = nullptr;
+        if (!changes_.compare_exchange_strong(none, &changes)) return false;
+        wait_for_writers();
+        return true;
+    }
+    // Has them noted there no more; nobody uses it then.
+    void unwatch(Changes &changes) {
+        Changes *watched = &changes;
+        if (changes_.compare_exchange_strong(watched, nullptr)) wait_for_writers();
+    }
+
     // Fetches the index slots of the batch's keys from `from` on into the cache; harmless while
     // others write.
     void prefetch_slots(const BatchPlan &plan, uint32_t from, uint32_t count) const {
@@ -416,6 +435,7 @@ public:
         index.place(hash, number);
         header.live.fetch_add(1, std::memory_order_relaxed);
         header.changes.fetch_add(1, std::memory_order_relaxed);
+        changed(stripe, number);
         return number;
     }
 
@@ -432,6 +452,7 @@ public:
         if (uses_) use(stripe, number)->store(0, std::memory_order_relaxed);
         header.live.fetch_sub(1, std::memory_order_relaxed);
         header.changes.fetch_add(1, std::memory_order_relaxed);
+        changed(stripe, number);
         if (limits_.rows != UINT64_MAX) give_back();
     }
     // Likewise, by what is stored.
@@ -507,6 +528,11 @@ private:
         }
     };
 
+    // Until those are done who may not have seen that somebody watches, or not any more.
+    void wait_for_writers() {
+        for (uint32_t s = 0; s < kStripes; ++s) const WriteGuard guard(*this, s, true);
+    }
+
     uint64_t chunk_bytes() const { return uint64_t{row_bytes_ + (uses_ ? 8 : 0)} << chunk_bits_; }
 
     uint32_t add_row(uint32_t stripe) {
@@ -546,6 +572,7 @@ private:
     TableHeader *header_;
     std::vector<BlockHeap> heaps_;
     StripeLock locks_[kStripes];
+    std::atomic<Changes *> changes_{nullptr};
 };
 
 }  // namespace carls

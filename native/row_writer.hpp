@@ -134,6 +134,7 @@ private:
                 pending_.settle(s, pending_.due(batch.now), kSettled);
                 const auto place = [&](uint32_t i, uint32_t number) {
                     rows.push_back(store_.row(s, number));
+                    store_.changed(s, number);
                     positions.push_back(i);
                     if (store_.uses()) growth_.eviction().write(*store_.use(s, number), batch);
                 };

@@ -15,6 +15,7 @@ from carls.client import (
     Migration,
     Model,
     NearestClusters,
+    Neighbours,
     Ragged,
     Rows,
     Samples,
@@ -49,6 +50,7 @@ from carls.keys import Keys
 from carls.specs import (
     FIFO,
     FTRL,
+    IVF,
     LFU,
     LRU,
     SGD,
@@ -73,6 +75,7 @@ from carls.specs import (
     Strategy,
     Uniform,
     UniformSampling,
+    Where,
     Zeros,
 )
 from carls.version import VERSION as __version__
@@ -80,6 +83,7 @@ from carls.version import VERSION as __version__
 __all__ = [
     "FIFO",
     "FTRL",
+    "IVF",
     "LFU",
     "LRU",
     "SGD",
@@ -121,6 +125,7 @@ __all__ = [
     "Model",
     "Momentum",
     "NearestClusters",
+    "Neighbours",
     "Normal",
     "NotInThisVersionError",
     "Optimizer",
@@ -139,6 +144,7 @@ __all__ = [
     "Uniform",
     "UniformSampling",
     "UnknownTableError",
+    "Where",
     "Zeros",
     "__version__",
     "connect",

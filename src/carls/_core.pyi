@@ -173,6 +173,35 @@ class EmbeddingTable(_Table):
     def present(
         self, integers: Int64s | None, offsets: Int32s | None, data: Bytes | None, now: int, /
     ) -> Bytes: ...
+    def nearest(
+        self,
+        queries: Floats,
+        metric: str,
+        k: int,
+        integers: Int64s | None,
+        offsets: Int32s | None,
+        data: Bytes | None,
+        ends: Int32s | None,
+        features: FeatureTable | None,
+        column: int,
+        value_offsets: Int32s | None,
+        value_data: Bytes | None,
+        now: int,
+        threads: int,
+        index: InvertedFile | None = None,
+    ) -> tuple[npt.NDArray[Any], Bytes | None, Floats, Int32s]: ...
+
+class InvertedFile:
+    def __init__(self, table: EmbeddingTable, metric: str, lists: int, probes: int) -> None: ...
+    def build(self, now: int) -> bool: ...
+    def refresh(self, now: int) -> int: ...
+    def stop(self) -> None: ...
+    @property
+    def changed(self) -> int: ...
+    @property
+    def indexed(self) -> int: ...
+    @property
+    def lists(self) -> int: ...
 
 class FeatureTable(_Table):
     def __init__(self, integers: bool, columns: list[tuple[str, int]]) -> None: ...

@@ -45,9 +45,10 @@ class _Value:
         told = {name: facts[name] for name in names}
         for name, kind in cls._parts.items():
             part = told[name]
-            if part is not None:
-                many = isinstance(part, list)
-                told[name] = tuple(map(kind.from_json, part)) if many else kind.from_json(part)
+            if isinstance(part, list):
+                told[name] = tuple(map(kind.from_json, part))
+            elif part is not None:
+                told[name] = kind.from_json(part)
         return cls(**told)
 
 
@@ -106,7 +107,7 @@ class Counters(_Value):
 
     A key that repeats in a request counts each time, except where gradients of equal keys are
     summed. Of the keys looked up, those that are neither `created` nor `missed` nor `stale` were
-    fresh. Scans count as no look-up. Requests that a client refuses itself never reach the bank.
+    fresh. Scans and searches count as no look-up. Requests that a client refuses itself never reach the bank.
 
     Attributes:
         lookups: look-up requests answered; a client makes several of one call above 16 MiB.
@@ -129,6 +130,8 @@ class Counters(_Value):
         rejected: requests to write or erase that were answered with an error and changed nothing.
         retried: requests to write or erase that repeated one that had been applied, and so
             changed nothing.
+        searches: requests to search that were answered; a client makes several of one large call.
+        queries: in them.
     """
 
     lookups: int = 0
@@ -148,6 +151,8 @@ class Counters(_Value):
     unadmitted: int = 0
     rejected: int = 0
     retried: int = 0
+    searches: int = 0
+    queries: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -247,6 +252,38 @@ class MemoryStatistics(_Value):
 
 
 @dataclass(frozen=True)
+class IndexStatistics(_Value):
+    """The index of a table.
+
+    Attributes:
+        policy: what it is like, as JSON-able facts.
+        rows: in its lists.
+        changed: rows that every search looks at: written since they were put into lists, or, before
+            the index is built, all.
+        lists: that it has.
+        builds: how often it was built.
+        age: seconds since it was last up to date with the rows of then; None before it is built.
+        failure: why the last refresh failed; "" if it did not.
+    """
+
+    policy: dict[str, Any]
+    rows: int
+    changed: int
+    lists: int
+    builds: int
+    age: float | None
+    failure: str
+
+    def __post_init__(self) -> None:
+        _check_type("policy", self.policy, dict)
+        for name in ("rows", "changed", "lists", "builds"):
+            _check_count(name, getattr(self, name))
+        if self.age is not None:
+            _check_seconds("age", self.age)
+        _check_type("failure", self.failure, str)
+
+
+@dataclass(frozen=True)
 class TableStatistics(_Value):
     """A table: how large it is, what happened to it, who wrote its rows and who read them.
 
@@ -261,6 +298,7 @@ class TableStatistics(_Value):
         readers: who looked rows up, by name.
         pending: contributions that wait for rows now; always 0 in tables that are not lazy.
         memory: what is told of a Gaussian memory, whose points count as keys and rows above; None for others.
+        index: of an embedding table that has one.
     """
 
     _parts = {  # noqa: RUF012
@@ -268,6 +306,7 @@ class TableStatistics(_Value):
         "producers": ProducerStatistics,
         "readers": ReaderStatistics,
         "memory": MemoryStatistics,
+        "index": IndexStatistics,
     }
     name: str
     kind: str
@@ -279,6 +318,7 @@ class TableStatistics(_Value):
     readers: tuple[ReaderStatistics, ...]
     pending: int = 0
     memory: MemoryStatistics | None = None
+    index: IndexStatistics | None = None
 
     def __post_init__(self) -> None:
         _check_type("name", self.name, str)
@@ -293,6 +333,8 @@ class TableStatistics(_Value):
         _check_all("readers", self.readers, ReaderStatistics)
         if self.memory is not None:
             _check_type("memory", self.memory, MemoryStatistics)
+        if self.index is not None:
+            _check_type("index", self.index, IndexStatistics)
 
 
 def _json(value: Any) -> Any:

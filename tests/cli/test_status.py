@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -128,3 +129,20 @@ def test_durations() -> None:
         "18 h",
         "2.9 d",
     ]
+
+
+def test_searches_and_indexes_are_told() -> None:
+    with BankProcess() as server, carls.connect(server.url) as bank:
+        table = bank.embeddings("t", dim=2)
+        table.assign(np.arange(20_000), np.random.default_rng(0).standard_normal((20_000, 2), np.float32))
+        table.nearest([[1.0, 0.0], [0.0, 1.0]], k=1)
+        plain = run("--bank", server.url).stdout
+        assert "searched 2 queries in 1 searches" in plain
+        assert "index" not in plain
+        table.set_index("ivf")
+        due = time.monotonic() + 60
+        while "index of 20,000 rows in 141 lists, built 1 times" not in (
+            told := run("--bank", server.url).stdout
+        ):
+            assert "index not built: searches look at all 20,000 rows" in told
+            assert time.monotonic() < due

@@ -15,6 +15,7 @@ from carls.keys import Keys
 from carls.statistics import (
     Counters,
     Histogram,
+    IndexStatistics,
     MemoryStatistics,
     ProducerStatistics,
     ReaderStatistics,
@@ -66,6 +67,19 @@ def meta_of(draw: st.DrawFn, n: int) -> np.ndarray:
     u4 = st.integers(0, 2**32 - 1)
     row = st.tuples(u4, u4, INT64, NUMBER, u4, st.booleans(), st.booleans(), st.booleans(), st.just(0))
     return np.array(draw(st.lists(row, min_size=n, max_size=n)), dtype=m.ROW_META)
+
+
+@st.composite
+def key_lists_of(draw: st.DrawFn, n: int) -> m.KeyLists:
+    ends = np.cumsum([0, *draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))], dtype=np.int32)
+    return m.KeyLists(draw(keys_of(int(ends[-1]))) if ends[-1] else None, ends)
+
+
+@st.composite
+def neighbours(draw: st.DrawFn) -> m.NeighbourBatch:
+    counts = tuple(draw(st.lists(st.integers(0, 3), min_size=1, max_size=4)))
+    scores = np.random.default_rng(0).standard_normal(sum(counts)).astype(np.float32)
+    return m.NeighbourBatch(draw(keys_of(sum(counts))) if sum(counts) else None, scores, counts)
 
 
 FEATURES = {
@@ -140,6 +154,17 @@ REQUESTS = {
         counter=INT64,
         dtype=TEXT,
     ),
+    m.Nearest: sized(
+        m.Nearest,
+        table=TEXT,
+        queries=floats_of,
+        excluded=key_lists_of,
+        shared=st.booleans(),
+        k=INT64,
+        metric=TEXT,
+        where=TEXT,
+        exact=st.booleans(),
+    ),
     m.FeatureLookup: sized(
         m.FeatureLookup, table=TEXT, keys=keys_of, bound=BOUND, known_producers=INT64, reader=TEXT
     ),
@@ -202,6 +227,7 @@ REPLIES = {
     m.Import: DONE,
     m.Sample: sized(m.SampleBatch, keys=keys_of, expected=numbers_of, found=bits_of, values=floats_of)
     | sized(m.SampleBatch, keys=keys_of, expected=numbers_of, found=bits_of, values=none_of),
+    m.Nearest: neighbours(),
     m.FeatureLookup: sized(m.FeatureBatch, **feature_batch),
     m.FeatureAssign: DONE,
     m.FeatureScan: pages(m.FeaturePage, m.FeatureBatch, feature_batch),
@@ -241,7 +267,7 @@ STATISTICS = st.builds(
     keys=st.none() | TEXT,
     rows=COUNT,
     nbytes=COUNT,
-    counters=st.builds(Counters, *[COUNT] * 15),
+    counters=st.builds(Counters, *[COUNT] * 17),
     producers=st.lists(
         st.builds(
             ProducerStatistics, name=TEXT, written=COUNT, step=st.integers(-1, 2**63), age=st.floats(0, 1e9)
@@ -250,10 +276,12 @@ STATISTICS = st.builds(
     ).map(tuple),
     readers=st.lists(st.builds(ReaderStatistics, name=TEXT, **READER, **HISTOGRAM), max_size=2).map(tuple),
     memory=st.none() | st.builds(MemoryStatistics, *[COUNT] * 5),
+    index=st.none() | st.builds(IndexStatistics, SPEC, *[COUNT] * 4, st.none() | st.floats(0, 1e9), TEXT),
 )
 ACTION_REQUESTS = {
     m.OpenTable: st.builds(m.OpenTable, TEXT, SPEC),
     m.SetLearningRate: st.builds(m.SetLearningRate, TEXT, NUMBER, INT64, TEXT, WRITE),
+    m.SetIndex: st.builds(m.SetIndex, TEXT, st.none() | SPEC),
     m.ListTables: st.just(m.ListTables()),
     m.DescribeTable: st.builds(m.DescribeTable, TEXT),
     m.DropTable: st.builds(m.DropTable, TEXT, WRITE),
@@ -268,6 +296,7 @@ ACTION_REQUESTS = {
 ACTION_REPLIES = {
     m.OpenTable: TABLE_INFO,
     m.SetLearningRate: DONE,
+    m.SetIndex: DONE,
     m.ListTables: st.lists(TABLE_INFO, max_size=3),
     m.DescribeTable: TABLE_INFO,
     m.DropTable: DONE,

@@ -89,7 +89,7 @@ class Catalog:
             table = self._tables.pop(name, None)
         if table is None:
             raise self._unknown(name)
-        table.announcements.close()
+        table.close()
 
     def all(self) -> list[AnyTable]:
         """All tables, by name."""
@@ -99,7 +99,7 @@ class Catalog:
     def close(self) -> None:
         """Wake all who wait for something of a table."""
         for table in self.all():
-            table.announcements.close()
+            table.close()
 
     def _mismatch(self, table: AnyTable, requested: TableSpec) -> SpecMismatchError:
         rates = [list(rate) for rate in table.learning_rates(self._clock.seconds())]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -30,8 +30,11 @@ from carls.specs import (
     TableSpec,
     Uniform,
 )
-from carls.statistics import TableStatistics
+from carls.statistics import IndexStatistics, TableStatistics
 from carls.vectors import as_dtype
+
+if TYPE_CHECKING:
+    from carls.bank.indexes import TableIndex
 
 #: Changes of the learning rate that a table remembers; older ones are forgotten.
 MAX_LEARNING_RATES = 100
@@ -51,9 +54,11 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
     """Rows of vectors with an optimizer inside.
 
     `spec` is the one that the table was made with. Its learning rate may have been changed since.
+    `index` is what searches use in place of looking at every row, if there is one.
     """
 
     def __init__(self, name: str, spec: EmbeddingSpec) -> None:
+        self.index: TableIndex | None = None
         self._changes: deque[_Change] = deque(maxlen=MAX_LEARNING_RATES)
         self._sampler = Sampler(name)
         super().__init__(name, spec)
@@ -70,6 +75,11 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
             **_growth_arguments(spec),
             **_aggregation_arguments(spec.aggregate),
         )
+
+    def close(self) -> None:
+        super().close()
+        if self.index is not None:
+            self.index.stop()
 
     @property
     def optimizer(self) -> Optimizer | None:
@@ -251,6 +261,9 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
         if self._rows is not None:
             self._rows.settle_due(now)
         return super().statistics(now)
+
+    def index_statistics(self, now: int) -> IndexStatistics | None:
+        return None if self.index is None else self.index.statistics(now / TICKS_PER_S)
 
     def growth(self) -> GrowthCounts:
         return GrowthCounts() if self._rows is None else GrowthCounts(*self._rows.growth())

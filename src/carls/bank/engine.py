@@ -14,7 +14,9 @@ from carls.bank.handlers.knowledge import KnowledgeHandlers
 from carls.bank.handlers.memories import MemoryHandlers
 from carls.bank.handlers.models import ModelHandlers
 from carls.bank.handlers.sampling import SamplingHandlers
+from carls.bank.handlers.search import SearchHandlers
 from carls.bank.handlers.tables import TableHandlers
+from carls.bank.indexes import Indexer
 from carls.bank.models import Models
 from carls.bank.writes import Writes
 from carls.errors import CarlsError, ClosedError, ProtocolError
@@ -37,6 +39,7 @@ class Engine:
         self._clock = Clock()
         self._catalog = Catalog(self.id, self._clock)
         self._models = Models(self._clock)
+        self._indexer = Indexer(self._clock)
         self._closed = False
         writes = Writes(self._clock)
         self._handlers: dict[type, Callable[[Any], Reply]] = {
@@ -47,6 +50,7 @@ class Engine:
             **SamplingHandlers(self._catalog, writes).handlers(),
             **FeatureHandlers(self._catalog, writes).handlers(),
             **MemoryHandlers(self._catalog, writes).handlers(),
+            **SearchHandlers(self._catalog, writes, self._indexer).handlers(),
             **KnowledgeHandlers(self._catalog, writes).handlers(),
             **ModelHandlers(self._models, writes).handlers(),
         }
@@ -75,6 +79,7 @@ class Engine:
         self._closed = True
         self._models.close()
         self._catalog.close()
+        self._indexer.close()
 
     def _describe(self, _: DescribeBank) -> BankInfo:
         names = tuple(table.name for table in self._catalog.all())

@@ -75,13 +75,27 @@ class KeyedTable(Table[S], Generic[S, C]):
                 if self._rows is None:
                     self.spec = self.spec.with_keys(keys.type)
                     self._rows = self._make_rows(keys.type == "int64")
-        if keys.type != self.spec.keys:
+        self.of_type(keys)
+        return self._rows
+
+    @property
+    def core(self) -> C | None:
+        """The core's rows; None while the type of the keys is open."""
+        return self._rows
+
+    def of_type(self, keys: Keys) -> Keys:
+        """`keys`, if they have the table's type, as far as it is known.
+
+        Raises:
+            InvalidKeyError: they have another.
+        """
+        if self.spec.keys not in (None, keys.type):
             raise InvalidKeyError(
                 f"key {keys[0]!r:.80} has type {keys.type}: table {self.name!r} has keys of type "
                 f"{self.spec.keys}; a table's key type is fixed by its first use or by keys= in its spec",
                 table=self.name,
             )
-        return self._rows
+        return keys
 
     def erase(self, keys: Keys, now: int) -> Bools:
         """Remove rows; returns (n,) bool, whether each key had one at `now` of the bank's clock."""

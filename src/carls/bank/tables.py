@@ -8,7 +8,7 @@ from carls.bank.announcements import Announcements
 from carls.bank.tally import GrowthCounts, PendingCounts, Tally
 from carls.messages import LearningRate
 from carls.specs import TableSpec
-from carls.statistics import MemoryStatistics, TableStatistics
+from carls.statistics import IndexStatistics, MemoryStatistics, TableStatistics
 
 S = TypeVar("S", bound=TableSpec)
 
@@ -37,6 +37,10 @@ class Table(Generic[S]):
         """As `accepts`; if so, what the table's own spec leaves open is fixed by `spec`."""
         return self.accepts(spec)
 
+    def close(self) -> None:
+        """End what goes on in the background, and wake who waits: the table goes, or its bank."""
+        self.announcements.close()
+
     def learning_rates(self, now_s: float) -> tuple[LearningRate, ...]:  # noqa: ARG002
         """The rates that took the place of the spec's, oldest first."""
         return ()
@@ -55,11 +59,16 @@ class Table(Generic[S]):
             readers=readers,
             memory=self.memory_statistics,
             pending=pending.waiting,
+            index=self.index_statistics(now),
         )
 
     @property
     def key_type(self) -> str | None:
         """The type of its keys; None while it is open, and where there are none."""
+        return None
+
+    def index_statistics(self, now: int) -> IndexStatistics | None:  # noqa: ARG002
+        """What its index has done, if it has one; `now` is the bank's clock."""
         return None
 
     def growth(self) -> GrowthCounts:

@@ -63,6 +63,7 @@ class Tally:
         self._readers: dict[str, _core.Reader] = {}
         self._producers: dict[str, _Producer] = {}
         self._writes = self._clipped = self._dropped = self._erased = self._rejected = self._retried = 0
+        self._searches = self._queries = 0
         self._lock = threading.Lock()
 
     def reader(self, name: str) -> _core.Reader:
@@ -113,6 +114,12 @@ class Tally:
         with self._lock:
             self._erased += rows
 
+    def searched(self, queries: int) -> None:
+        """Count a search of so many queries."""
+        with self._lock:
+            self._searches += 1
+            self._queries += queries
+
     def counters(
         self,
         readers: tuple[ReaderStatistics, ...],
@@ -137,6 +144,8 @@ class Tally:
                 **growth._asdict(),
                 rejected=self._rejected,
                 retried=self._retried,
+                searches=self._searches,
+                queries=self._queries,
             )
 
     def readers(self) -> tuple[ReaderStatistics, ...]:

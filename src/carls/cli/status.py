@@ -16,7 +16,14 @@ from rich.table import Table
 import carls
 from carls.errors import InvalidRequestError
 from carls.messages import BankStatus
-from carls.statistics import QUANTILES, Counters, Histogram, MemoryStatistics, TableStatistics
+from carls.statistics import (
+    QUANTILES,
+    Counters,
+    Histogram,
+    IndexStatistics,
+    MemoryStatistics,
+    TableStatistics,
+)
 
 #: Readers and producers of a table that are shown; the JSON form has them all.
 SHOWN = 10
@@ -90,6 +97,8 @@ def _headline(table: TableStatistics) -> str:
 def _details(table: TableStatistics) -> list[RenderableType]:
     parts: list[RenderableType] = []
     parts += _counts(table) if table.memory is None else _points(table.memory, table.counters)
+    if table.index is not None:
+        parts.append(_index(table.index))
     for named, grid in ((table.readers, _readers), (table.producers, _producers)):
         if named:
             parts.append(grid(table))
@@ -114,6 +123,7 @@ def _counts(table: TableStatistics) -> list[str]:
         f"limits: {_count(counted.evicted)} evicted, {_count(counted.expired)} expired, "
         f"{_count(counted.unadmitted)} unadmitted, {_count(counted.dropped)} dropped"
     )
+    searches = f"searched {_count(counted.queries)} queries in {_count(counted.searches)} searches"
     touched = counted.evicted or counted.expired or counted.unadmitted or counted.dropped
     parts = [reads, writes, growth] if touched else [reads, writes]
     if table.pending or counted.outliers or counted.discarded:
@@ -121,6 +131,8 @@ def _counts(table: TableStatistics) -> list[str]:
             f"gradients: {_count(table.pending)} waiting, {_count(counted.outliers)} outliers, "
             f"{_count(counted.discarded)} discarded"
         )
+    if counted.searches:
+        parts.append(searches)
     return parts
 
 
@@ -134,6 +146,18 @@ def _points(memory: MemoryStatistics, counted: Counters) -> list[str]:
         f"{_count(counted.missed)} of them before there were clusters;\n"
         f"  calls rejected {_count(counted.rejected)}, retried {_count(counted.retried)}",
     ]
+
+
+def _index(index: IndexStatistics) -> str:
+    if index.failure:
+        return f"index fails: {_name(index.failure)}"
+    if index.age is None:
+        return f"index not built: searches look at all {_count(index.changed)} rows"
+    return (
+        f"index of {_count(index.rows)} rows in {_count(index.lists)} lists, "
+        f"built {_count(index.builds)} times;\n"
+        f"  up to date {duration(index.age)} ago, {_count(index.changed)} rows changed since"
+    )
 
 
 def _readers(table: TableStatistics) -> Table:

@@ -8,7 +8,7 @@ from carls.client.features import FeatureTable
 from carls.client.memories import GaussianMemory, NearestClusters
 from carls.client.migration import Migration, migrate
 from carls.client.models import Models
-from carls.client.results import FeatureRows, Model, Ragged, Rows, Samples
+from carls.client.results import FeatureRows, Model, Neighbours, Ragged, Rows, Samples
 
 __all__ = [
     "Bank",
@@ -21,6 +21,7 @@ __all__ = [
     "Model",
     "Models",
     "NearestClusters",
+    "Neighbours",
     "Ragged",
     "Rows",
     "Samples",

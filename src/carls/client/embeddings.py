@@ -13,10 +13,10 @@ import numpy as np
 from carls.bank.checks import check_gradients, check_shape, check_size, check_step, check_values
 from carls.bank.keyed import MAX_PAGE_ROWS
 from carls.client.arguments import age_bound, as_floats, integer, truth
-from carls.client.portable import PortableTable
 from carls.client.prefetch import Prefetched
 from carls.client.results import Rows
 from carls.client.sampling import SamplingTable
+from carls.client.search import SearchTable
 from carls.client.split import split
 from carls.client.tabular import Held, Moved
 from carls.client.vector_columns import VectorColumns
@@ -46,7 +46,7 @@ from carls.specs import EmbeddingSpec, Optimizer
 from carls.vectors import LARGEST, as_dtype, check_dtype
 
 
-class EmbeddingTable(SamplingTable, PortableTable[EmbeddingSpec]):
+class EmbeddingTable(SamplingTable, SearchTable):
     """A table of vectors with an optimizer inside the bank.
 
     Attributes:

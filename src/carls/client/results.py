@@ -173,6 +173,41 @@ class FeatureRows(RowsMeta):
 
 
 @dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The rows nearest to each of n queries; `found[i]` are those of query i.
+
+    Attributes:
+        keys: of the rows found, query by query, best first: n * k, unless there were fewer than k for
+            some query.
+        scores: (n, k) float32, best first. Behind the rows found: the worst score that can be, minus
+            infinity, or infinity for "squared_l2".
+        counts: (n,) int64: rows found for each query, at most k.
+    """
+
+    keys: Keys
+    scores: npt.NDArray[np.float32]
+    counts: Int64s
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, query: int) -> tuple[Keys, npt.NDArray[np.float32]]:
+        """Keys and scores of the rows found for one query, as many as `counts` says."""
+        if not -len(self) <= query < len(self):
+            raise IndexError(query)
+        query %= len(self)
+        end = int(self.counts[: query + 1].sum())
+        count = int(self.counts[query])
+        return self.keys[end - count : end], self.scores[query, :count]
+
+    def __iter__(self) -> Iterator[tuple[Keys, npt.NDArray[np.float32]]]:
+        return (self[query] for query in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"Neighbours(n={len(self)}, k={self.scores.shape[1]}, found={int(self.counts.sum())})"
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
     """A checkpoint.
 

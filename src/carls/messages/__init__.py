@@ -42,6 +42,7 @@ from carls.messages.models import (
 )
 from carls.messages.rows import ROW_META, AgeBound, Bools, Done, Floats, Int64s, Meta, Vectors, WriteId
 from carls.messages.sampling import Sample, SampleBatch
+from carls.messages.search import KeyLists, Nearest, NeighbourBatch, SetIndex
 from carls.messages.tables import (
     DescribeTable,
     DropTable,
@@ -73,6 +74,8 @@ Request: TypeAlias = (
     | Export
     | Import
     | Sample
+    | Nearest
+    | SetIndex
     | FeatureLookup
     | FeatureAssign
     | FeatureScan
@@ -99,6 +102,7 @@ Reply: TypeAlias = (
     | Erased
     | ScanPage
     | SampleBatch
+    | NeighbourBatch
     | FeatureBatch
     | FeaturePage
     | MemoryBatch
@@ -140,6 +144,7 @@ __all__ = [
     "Floats",
     "Import",
     "Int64s",
+    "KeyLists",
     "KnowledgeInfo",
     "LatestKnowledge",
     "LatestModel",
@@ -154,6 +159,8 @@ __all__ = [
     "Meta",
     "ModelInfo",
     "ModelPart",
+    "Nearest",
+    "NeighbourBatch",
     "NoModel",
     "OpenTable",
     "PublishModel",
@@ -166,6 +173,7 @@ __all__ = [
     "SampleBatch",
     "Scan",
     "ScanPage",
+    "SetIndex",
     "SetLearningRate",
     "TableInfo",
     "Vectors",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -197,3 +198,18 @@ class OracleTable:
     def _stamp(self, row: OracleRow, step: int) -> None:
         row.step = step
         row.producer = self.producer
+
+
+def nearest_rows(keys: list[Any], values: Any, query: Any, k: int, metric: str) -> list[tuple[Any, float]]:
+    """The k best (key, score) of all rows, computed in float64; equal scores by key."""
+    rows, one = np.asarray(values, np.float64), np.asarray(query, np.float64)
+    if metric == "squared_l2":
+        scores = ((rows - one) ** 2).sum(1)
+        order = sorted(range(len(keys)), key=lambda i: (scores[i], keys[i]))
+    else:
+        scores = rows @ one
+        if metric == "cosine":
+            lengths = np.sqrt((rows**2).sum(1) * (one**2).sum())
+            scores = np.divide(scores, lengths, out=np.zeros_like(scores), where=lengths > 0)
+        order = sorted(range(len(keys)), key=lambda i: (-scores[i], keys[i]))
+    return [(keys[i], float(scores[i])) for i in order[:k]]

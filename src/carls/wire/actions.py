@@ -30,12 +30,24 @@ from carls.messages import (
     OpenTable,
     Reply,
     Request,
+    SetIndex,
     SetLearningRate,
     TableInfo,
 )
 from carls.statistics import TableStatistics
 from carls.wire import facts
-from carls.wire.facts import Parser, boolean, integer, mapping, maybe_integer, number, text, texts, write_id
+from carls.wire.facts import (
+    Parser,
+    boolean,
+    integer,
+    mapping,
+    maybe_integer,
+    maybe_mapping,
+    number,
+    text,
+    texts,
+    write_id,
+)
 from carls.wire.frames import PROTOCOL, check_protocol
 
 
@@ -193,6 +205,7 @@ ALL = (
         {**_NAMED, "lr": number, "step": integer, "producer": text, "write": write_id},
         _done,
     ),
+    Action("set_index", SetIndex, {**_NAMED, "policy": maybe_mapping}, _done),
     Action("list_tables", ListTables, {}, _several(_table)),
     Action("describe_table", DescribeTable, _NAMED, _table),
     Action("drop_table", DropTable, {**_NAMED, "write": write_id}, _done),

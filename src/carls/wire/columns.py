@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from carls.errors import ProtocolError
-from carls.keys import Keys
-from carls.messages import ROW_META, Bools, Floats, Meta, Vectors
+from carls.keys import Keys, from_binary
+from carls.messages import ROW_META, Bools, Floats, KeyLists, Meta, Vectors
 
 
 class Column(ABC):
@@ -78,6 +78,39 @@ class KeysColumn(Column):
             key_type, offsets, data = found
             return Keys(key_type, offsets=offsets, data=data)
         return Keys("int64", integers=found)
+
+
+class KeyListsColumn(Column):
+    """A list of keys for each row; lists of int64 where all are empty."""
+
+    expected = "list<int64, string or binary>"
+
+    def accepts(self, arrow_type: pa.DataType) -> bool:
+        return bool(pa.types.is_list(arrow_type) and KeysColumn().accepts(arrow_type.value_type))
+
+    def kind(self, value: KeyLists) -> str:
+        return "int64" if value.keys is None else value.keys.type
+
+    def arrow_type(self, kind: str) -> pa.DataType:
+        return pa.list_(pa.field("item", KeysColumn().arrow_type(kind), nullable=False))
+
+    def export(self, value: KeyLists) -> Any:
+        keys = pa.array([], pa.int64()) if value.keys is None else value.keys.to_arrow()
+        lists = pa.ListArray.from_arrays(value.ends, keys, type=self.arrow_type(self.kind(value)))
+        return _capsule(lists)
+
+    def read(self, found: pa.Array) -> KeyLists:
+        _refuse_nulls(found, found.buffers()[0])
+        ends = np.array(found.offsets, np.int32)
+        items = _aligned(found.values.slice(ends[0], ends[-1] - ends[0]))
+        _refuse_nulls(items, items.buffers()[0])
+        if len(items) == 0:
+            return KeyLists.none(len(found))
+        if pa.types.is_int64(items.type):
+            keys = Keys("int64", integers=items.to_numpy())
+        else:
+            keys = from_binary("string" if pa.types.is_string(items.type) else "bytes", items)
+        return KeyLists(keys, ends - ends[0])
 
 
 class FloatsColumn(Column):

@@ -88,11 +88,23 @@ def integers(name: str, value: Any) -> tuple[int, ...]:
     return tuple([integer(name, one) for one in value])
 
 
+def counts(name: str, value: Any) -> tuple[int, ...]:
+    """Parse an array of integers of at least 0."""
+    if type(value) is not list or any(type(one) is not int or not 0 <= one < 2**31 for one in value):
+        raise _wrong(name, value, "an array of counts")
+    return tuple(value)
+
+
 def mapping(name: str, value: Any) -> dict[str, Any]:
     """Parse an object, of any content."""
     if type(value) is not dict:
         raise _wrong(name, value, "an object")
     return value
+
+
+def maybe_mapping(name: str, value: Any) -> dict[str, Any] | None:
+    """Parse an object, of any content, or null."""
+    return None if value is None else mapping(name, value)
 
 
 def age_bound(name: str, value: Any) -> AgeBound:

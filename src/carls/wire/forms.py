@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from carls.errors import ProtocolError
+from carls.messages import NeighbourBatch
 from carls.wire import facts
-from carls.wire.columns import Column, KeysColumn
+from carls.wire.columns import Column, KeysColumn, NumbersColumn
 from carls.wire.facts import mapping
 from carls.wire.frames import Frame
 from carls.wire.layout import Layout
@@ -172,3 +174,29 @@ class PageForm:
         self._rows.check_schema(schema)
         arrays = [pa.array([], field.type) for field in schema]
         return self._rows.layout.unpack(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+
+class NeighboursForm(Form):
+    """What a search found; without a batch where it found nothing, since keys of no type have no column."""
+
+    def __init__(self) -> None:
+        columns = {"keys": KeysColumn(), "scores": NumbersColumn()}
+        super().__init__(NeighbourBatch, columns, {"counts": facts.counts})
+
+    def encode(self, message: NeighbourBatch) -> Frame:
+        return (
+            super().encode(message)
+            if message.keys is not None
+            else Frame(None, self._said((message.counts,)))
+        )
+
+    def decode(self, frame: Frame, **known: Any) -> NeighbourBatch:
+        if frame.batch is None:
+            found = NeighbourBatch(None, np.empty(0, np.float32), **self._told(frame.facts))
+        else:
+            found = super().decode(frame, **known)
+        if sum(found.counts) != len(found.scores):
+            raise ProtocolError(
+                f"a search that found {len(found.scores)} rows, and {sum(found.counts)} by its counts"
+            )
+        return found

@@ -26,6 +26,7 @@ from carls.messages import (
     MemoryBatch,
     MemoryContent,
     ModelPart,
+    Nearest,
     PublishModel,
     PushGradients,
     ReadMemory,
@@ -41,6 +42,7 @@ from carls.wire.columns import (
     BytesColumn,
     FloatsColumn,
     IntegersColumn,
+    KeyListsColumn,
     KeysColumn,
     MetaColumn,
     NumbersColumn,
@@ -56,7 +58,7 @@ from carls.wire.facts import (
     texts,
     write_id,
 )
-from carls.wire.forms import Form, OptionalForm, PageForm
+from carls.wire.forms import Form, NeighboursForm, OptionalForm, PageForm
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,15 @@ OPERATIONS = (
         Form(Sample, {"keys": _KEYS}, _SAMPLE),
         OptionalForm(SampleBatch, _CANDIDATES, "values"),
         reply_varies="dtype",
+    ),
+    Streamed(
+        "nearest",
+        Form(
+            Nearest,
+            {"queries": FloatsColumn(), "excluded": KeyListsColumn()},
+            {"shared": boolean, "k": integer, "metric": text, "where": text, "exact": boolean},
+        ),
+        NeighboursForm(),
     ),
     Streamed("feature_lookup", Form(FeatureLookup, {"keys": _KEYS}, _BOUNDED), _FEATURES),
     Streamed(

@@ -16,6 +16,7 @@ from carls.testing.conformance.models import ModelCheckpoints
 from carls.testing.conformance.moving import Moving
 from carls.testing.conformance.rows import Rows
 from carls.testing.conformance.sampling import Sampling
+from carls.testing.conformance.search import Search
 from carls.testing.conformance.statistics import Statistics
 from carls.testing.conformance.tables import Tables
 
@@ -36,6 +37,7 @@ class BankConformance(
     ModelCheckpoints,
     Moving,
     DriftLimits,
+    Search,
     Statistics,
 ):
     """Subclass it with a fixture `bank` that gives an empty bank; see `carls.testing`."""

@@ -1,0 +1,55 @@
+"""Requests to search the rows of embedding tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from carls.bank.catalog import Catalog
+from carls.bank.embeddings import EmbeddingTable
+from carls.bank.features import FeatureTable
+from carls.bank.indexes import Indexer
+from carls.bank.search import nearest, parse_where
+from carls.bank.writes import Writes
+from carls.errors import InvalidRequestError
+from carls.messages import Done, Nearest, NeighbourBatch, Reply, SetIndex
+from carls.specs import IVF, Lazy
+
+
+class SearchHandlers:
+    """Finds rows by what is in them.
+
+    Args:
+        catalog: of the bank.
+        writes: of the bank.
+        indexer: of the bank.
+    """
+
+    def __init__(self, catalog: Catalog, writes: Writes, indexer: Indexer) -> None:
+        self._catalog = catalog
+        self._writes = writes
+        self._indexer = indexer
+
+    def handlers(self) -> dict[type, Callable[[Any], Reply]]:
+        """By class of request."""
+        return {Nearest: self._nearest, SetIndex: self._set_index}
+
+    def _nearest(self, request: Nearest) -> NeighbourBatch:
+        table = self._catalog.find_as(request.table, EmbeddingTable)
+        where = parse_where(request.where)
+        features = None if where is None else self._catalog.find_as(where.table, FeatureTable)
+        table.settle()
+        found = nearest(table, request, where, features, self._writes.clock.ticks())
+        table.tally.searched(len(request.queries))
+        return found
+
+    def _set_index(self, request: SetIndex) -> Done:
+        table = self._catalog.find_as(request.table, EmbeddingTable)
+        if request.policy is not None and isinstance(table.spec.aggregate, Lazy):
+            raise InvalidRequestError(
+                f"table {table.name!r} applies its gradients lazily, which no index follows yet: search it "
+                "without one, or open it without aggregate=",
+                table=table.name,
+            )
+        self._indexer.set(table, None if request.policy is None else IVF.of(request.policy))
+        return Done()
