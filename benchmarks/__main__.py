@@ -25,6 +25,7 @@ SUBJECTS = (
     "export",
     "growth",
     "sampling",
+    "asynchrony",
 )
 
 
