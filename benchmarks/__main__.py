@@ -27,6 +27,7 @@ SUBJECTS = (
     "gaussian_memory",
     "sampling",
     "search",
+    "asynchrony",
 )
 
 

@@ -19,7 +19,7 @@ LAYERS = [
     {"wire", "bank"},
     {"service"},
     {"client"},
-    {"testing", "makers"},
+    {"testing", "makers", "mtl"},
     {"torch"},
     {"cli"},
     {"", "__main__"},  # the package itself, which only names what users need

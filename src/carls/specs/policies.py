@@ -23,6 +23,8 @@ class Policy:
     """
 
     name: ClassVar[str]
+    #: The module that users import it from.
+    home: ClassVar[str] = "carls"
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -83,7 +85,7 @@ def resolve(value: Any, base: type[P], choices: Mapping[str, type[P]]) -> P:
     if not isinstance(name, str) or name not in choices:
         raise InvalidSpecError(
             f"unknown {base.__name__.lower()} {value!r}: expected one of {sorted(choices)} "
-            f"or an object such as carls.{next(iter(choices.values())).__name__}(...)"
+            f"or an object such as {base.home}.{next(iter(choices.values())).__name__}(...)"
         )
     try:
         return choices[name](**arguments)

@@ -1,0 +1,348 @@
+"""The matrix that couples tasks: what is applied, once, and what it converges to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carls.bank.gap import Evidence
+from carls.bank.task_matrix import MAX_READS, TaskMatrix
+from carls.bank.task_pulls import Pushed
+from carls.errors import CarlsError, InvalidRequestError, InvalidSpecError, InvalidValueError
+from carls.specs import DouglasRachford, ForwardBackward, Profile
+from carls.specs.algorithms import Delays
+
+NOTHING = Evidence(0.0, 0.0, 0.0)
+PROFILE = Profile(2.0, 3.0)
+
+
+class Quadratic:
+    """l(x) = curvature/2 |x - target|^2, by hand."""
+
+    def __init__(self, target: Any, curvature: float = 1.0) -> None:
+        self.target, self.curvature = np.array(target, float), curvature
+        self.profile = Profile(float(np.linalg.norm(self.target)), curvature)
+
+    def answer(self, pull: Any, implicit: bool) -> tuple[Any, Evidence]:
+        center = 2 * pull.model - pull.column
+        x = (self.curvature * self.target + pull.mu * center) / (self.curvature + pull.mu)
+        x = x if implicit else pull.model
+        y = self.curvature * (x - self.target)
+        loss = self.curvature / 2 * float(np.sum((x - self.target) ** 2))
+        evidence = Evidence(loss, float(y @ y) / (2 * self.curvature), float(y @ self.target))
+        return pull.model - pull.column - y / pull.mu, evidence
+
+
+def ridge_optimum(nodes: dict[str, Quadratic], rho: float) -> Any:
+    """min c/2 |x - a|^2 + rho |x|^2 has x = c a / (c + 2 rho)."""
+    return np.stack([n.curvature * n.target / (n.curvature + 2 * rho) for n in nodes.values()], 1)
+
+
+def some_nodes(count: int = 3, dim: int = 2, seed: int = 0) -> dict[str, Quadratic]:
+    random = np.random.default_rng(seed)
+    return {f"t{k}": Quadratic(random.standard_normal(dim) * 3, 1.0 + k) for k in range(count)}
+
+
+def joined(nodes: dict[str, Quadratic], **arguments: Any) -> TaskMatrix:
+    matrix = TaskMatrix(len(next(iter(nodes.values())).target), **arguments)
+    for name, node in nodes.items():
+        matrix.join(name, node.profile)
+    return matrix
+
+
+def turn(matrix: TaskMatrix, name: str, node: Quadratic) -> Pushed:
+    pull = matrix.pull(name)
+    assert pull is not None
+    return matrix.push(name, pull.sequence, *node.answer(pull, matrix.algorithm.implicit))
+
+
+ALGORITHMS = [DouglasRachford(), ForwardBackward(), ForwardBackward(adaptive=True)]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.name)
+def test_converges_to_the_optimum_and_certifies_it(algorithm: Any) -> None:
+    nodes = some_nodes()
+    matrix = joined(nodes, regularizer="ridge", rho=0.7, algorithm=algorithm)
+    for _ in range(400):
+        for name, node in nodes.items():
+            assert turn(matrix, name, node) is Pushed.APPLIED
+    np.testing.assert_allclose(matrix.models(), ridge_optimum(nodes, 0.7), atol=1e-8)
+    gap = matrix.gap()
+    assert gap is not None
+    assert gap.relative < 1e-9
+    best = ridge_optimum(nodes, 0.7)
+    objective = 0.7 * np.sum(best**2) + sum(
+        n.curvature / 2 * np.sum((best[:, k] - n.target) ** 2) for k, n in enumerate(nodes.values())
+    )
+    assert gap.bound <= objective * (1 + 1e-12)
+    assert gap.objective == pytest.approx(objective)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10_000), st.sampled_from(ALGORITHMS))
+def test_the_bound_is_never_above_the_optimum(seed: int, algorithm: Any) -> None:
+    nodes = some_nodes(seed=seed)
+    best = ridge_optimum(nodes, 0.7)
+    objective = 0.7 * np.sum(best**2) + sum(
+        n.curvature / 2 * np.sum((best[:, k] - n.target) ** 2) for k, n in enumerate(nodes.values())
+    )
+    matrix = joined(nodes, regularizer="ridge", rho=0.7, algorithm=algorithm)
+    random = np.random.default_rng(seed)
+    for _ in range(15):
+        name = f"t{random.integers(3)}"
+        turn(matrix, name, nodes[name])
+        gap = matrix.gap()
+        if gap is not None:
+            assert gap.bound <= objective * (1 + 1e-9)
+            assert gap.objective >= objective * (1 - 1e-9)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.data())
+def test_lost_repeated_and_late_messages_change_nothing(data: Any) -> None:
+    """Two matrices, of which one gets each push again and again, and pulls whose replies are lost."""
+    nodes = some_nodes()
+    clock = iter(range(10**6)).__next__
+    faulty, plain = (
+        joined(nodes, regularizer="nuclear", rho=0.5, clock=lambda: float(clock())) for _ in range(2)
+    )
+    sent: list[Any] = []
+    for _ in range(data.draw(st.integers(5, 25))):
+        name = data.draw(st.sampled_from(sorted(nodes)))
+        assert turn(plain, name, nodes[name]) is Pushed.APPLIED
+        for _ in range(data.draw(st.integers(0, 2))):
+            faulty.pull(name)  # the reply is lost
+        pull = faulty.pull(name)
+        assert pull is not None
+        for _ in range(data.draw(st.integers(0, 2))):
+            faulty.pull(name)  # repeated on the way, answered after the node had its reply
+        message = (name, pull.sequence, *nodes[name].answer(pull, True))
+        assert faulty.push(*message) is Pushed.APPLIED
+        sent.append(message)
+        for _ in range(data.draw(st.integers(0, 3))):
+            assert faulty.push(*data.draw(st.sampled_from(sent))) is Pushed.DUPLICATE
+    np.testing.assert_array_equal(faulty.models(), plain.models())
+    assert faulty.gap() == plain.gap()
+    assert faulty.updates == plain.updates
+
+
+@settings(deadline=None, max_examples=3)
+@given(st.integers(0, 10_000))
+def test_the_optimum_does_not_depend_on_the_order_of_arrival(seed: int) -> None:
+    nodes = some_nodes(4, 3)
+    random = np.random.default_rng(seed)
+    matrix = joined(nodes, regularizer="nuclear", rho=0.5)
+    held = {name: matrix.pull(name) for name in nodes}
+    for _ in range(800):
+        name = f"t{random.integers(4)}"
+        pull = held[name]
+        assert pull is not None
+        matrix.push(name, pull.sequence, *nodes[name].answer(pull, True))
+        held[name] = matrix.pull(name)
+    in_turn = joined(nodes, regularizer="nuclear", rho=0.5)
+    for _ in range(300):
+        for name, node in nodes.items():
+            turn(in_turn, name, node)
+    np.testing.assert_allclose(matrix.models(), in_turn.models(), atol=1e-5)
+
+
+def test_rounds_of_a_synchronous_matrix_do_not_depend_on_order() -> None:
+    nodes = some_nodes(4, 3)
+    matrices = []
+    for order in (list(nodes), list(nodes)[::-1]):
+        matrix = joined(nodes, regularizer="nuclear", rho=0.5, algorithm=DouglasRachford(synchronous=True))
+        for _ in range(20):
+            for name in order:
+                assert turn(matrix, name, nodes[name]) is Pushed.APPLIED
+        matrices.append(matrix)
+    np.testing.assert_array_equal(matrices[0].models(), matrices[1].models())
+
+
+def test_a_synchronous_matrix_moves_when_all_have_pushed() -> None:
+    nodes = some_nodes(2)
+    matrix = joined(nodes, regularizer="ridge", algorithm=DouglasRachford(synchronous=True))
+    turn(matrix, "t0", nodes["t0"])
+    assert matrix.pull("t0") is None
+    np.testing.assert_array_equal(matrix.models(), 0)
+    turn(matrix, "t1", nodes["t1"])
+    assert matrix.pull("t0") is not None
+    assert np.abs(matrix.models()).min() > 0
+    assert len(matrix.history) == 1
+
+
+def test_a_synchronous_round_ends_without_a_task_that_left() -> None:
+    nodes = some_nodes(2)
+    matrix = joined(nodes, regularizer="ridge", algorithm=DouglasRachford(synchronous=True))
+    turn(matrix, "t0", nodes["t0"])
+    matrix.leave("t1")
+    assert matrix.pull("t0") is not None
+
+
+def test_a_task_that_joins_late_and_one_that_leaves() -> None:
+    nodes = some_nodes(4)
+    matrix = joined({name: nodes[name] for name in ("t0", "t1", "t2")}, regularizer="ridge", rho=0.7)
+    for _ in range(50):
+        for name in ("t0", "t1", "t2"):
+            turn(matrix, name, nodes[name])
+    matrix.join("t3", nodes["t3"].profile)
+    assert matrix.gap() is None  # nothing is known of the new one
+    matrix.leave("t1")
+    left = [name for name in nodes if name != "t1"]
+    assert sorted(matrix.tasks) == left
+    for _ in range(300):
+        for name in left:
+            turn(matrix, name, nodes[name])
+    there = {name: nodes[name] for name in matrix.tasks}
+    np.testing.assert_allclose(matrix.models(), ridge_optimum(there, 0.7), atol=1e-8)
+    assert matrix.gap().relative < 1e-9  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.name)
+def test_models_stay_when_mu_changes(algorithm: Any) -> None:
+    """A task that joins may change mu by far; pushes on their way then count as well."""
+    nodes = some_nodes()
+    matrix = joined(nodes, regularizer="nuclear", rho=0.7, algorithm=algorithm)
+    for _ in range(20):
+        for name, node in nodes.items():
+            turn(matrix, name, node)
+    before, mu, pull = matrix.models(), matrix.mu, matrix.pull("t0")
+    assert pull is not None
+    nodes["new"] = Quadratic([100.0, 50.0], 40.0)
+    matrix.join("new", nodes["new"].profile)
+    assert not 0.5 < matrix.mu / mu < 2
+    np.testing.assert_allclose(matrix.models()[:, :3], before, atol=1e-12)
+    late = nodes["t0"].answer(pull, algorithm.implicit)
+    assert matrix.push("t0", pull.sequence, *late) is Pushed.APPLIED
+    for _ in range(1500):
+        for name, node in nodes.items():
+            turn(matrix, name, node)
+    assert matrix.gap().relative < 1e-8  # type: ignore[union-attr]
+
+
+def test_a_node_that_comes_back_goes_on_with_its_column() -> None:
+    nodes = some_nodes()
+    matrix = joined(nodes, regularizer="ridge", rho=0.7)
+    for _ in range(20):
+        for name, node in nodes.items():
+            turn(matrix, name, node)
+    before = matrix.models()
+    matrix.join("t0", nodes["t0"].profile)
+    np.testing.assert_array_equal(matrix.models(), before)
+    assert turn(matrix, "t0", nodes["t0"]) is Pushed.APPLIED
+
+
+def test_a_pull_that_was_overtaken_is_superseded() -> None:
+    nodes = some_nodes()
+    matrix = joined(nodes, regularizer="ridge")
+    first = matrix.pull("t0")
+    assert first is not None
+    for _ in range(MAX_READS):
+        matrix.pull("t0")
+    before = matrix.models()
+    assert matrix.push("t0", first.sequence, [1.0, 1.0], NOTHING) is Pushed.SUPERSEDED
+    np.testing.assert_array_equal(matrix.models(), before)
+
+
+def test_a_push_from_before_a_task_left_and_came_back_is_superseded() -> None:
+    nodes = some_nodes()
+    matrix = joined(nodes, regularizer="ridge")
+    pull = matrix.pull("t0")
+    assert pull is not None
+    matrix.leave("t0")
+    matrix.join("t0", PROFILE)
+    assert matrix.push("t0", pull.sequence, [1.0, 1.0], NOTHING) is Pushed.SUPERSEDED
+
+
+def test_the_guard_halves_steps_down_to_a_floor() -> None:
+    algorithm = DouglasRachford()
+    delays = Delays(50, 0.0)
+    floor = 1 / (2 * 50 / 5 + 1)
+    assert algorithm.relaxation(25, delays, 1.0) == 1.5
+    assert algorithm.relaxation(25, delays, 0.25) == 1.5 / 4
+    assert algorithm.relaxation(25, delays, 2.0**-20) == pytest.approx(floor)
+    assert algorithm.diverged(4.1, 1.0)
+    assert not algorithm.diverged(3.9, 1.0)
+
+
+def test_the_papers_relaxation() -> None:
+    constant = 0.9 / (2 * 6 / 3 + 1)
+    assert ForwardBackward().relaxation(9, Delays(6, 100.0), 1.0) == pytest.approx(constant)
+    adaptive = ForwardBackward(adaptive=True)
+    assert adaptive.relaxation(9, Delays(6, 100.0), 1.0) == pytest.approx(constant * np.log(100))
+    assert adaptive.relaxation(9, Delays(6, 0.1), 1.0) == pytest.approx(constant * np.log(10))
+    assert adaptive.relaxation(9, Delays(0, 0.1), 1.0) == 1.0
+    assert ForwardBackward(synchronous=True).relaxation(9, Delays(6, 100.0), 1.0) == 1.0
+
+
+def test_history_tells_when_and_how_late() -> None:
+    nodes, now = some_nodes(), [0.0]
+    matrix = joined(nodes, regularizer="ridge", rho=0.7, clock=lambda: now[0])
+    held = {name: matrix.pull(name) for name in nodes}
+    for name, node in nodes.items():
+        now[0] += 1
+        matrix.push(name, held[name].sequence, *node.answer(held[name], True))  # type: ignore[union-attr]
+    (epoch,) = matrix.history
+    assert (epoch.at, epoch.updates, epoch.longest_delay) == (3.0, 3, 2)
+    assert epoch.gap == matrix.gap()
+
+
+BAD: list[tuple[Any, type[CarlsError], str]] = [
+    (lambda m, p: m.push("t0", p, [1.0], NOTHING), InvalidValueError, r"\(1,\)"),
+    (lambda m, p: m.push("t0", p, [1.0, np.nan], NOTHING), InvalidValueError, "finite"),
+    (lambda m, p: m.push("t0", p, [1.0, 1.0], Evidence(np.inf, 0, 0)), InvalidValueError, "finite"),
+    (lambda m, p: m.push("t9", p, [1.0, 1.0], NOTHING), InvalidRequestError, "t9"),
+    (
+        lambda m, p: m.push("t0", p + 1, [1.0, 1.0], NOTHING),
+        InvalidRequestError,
+        "expected one that was made",
+    ),
+    (lambda m, p: m.push("t0", 0, [1.0, 1.0], NOTHING), InvalidRequestError, "expected one that was made"),
+    (lambda m, p: m.pull("t9"), InvalidRequestError, "join"),
+    (lambda m, p: m.leave("t9"), InvalidRequestError, "t9"),
+    (lambda m, p: m.join("", PROFILE), InvalidSpecError, "task name"),
+    (lambda m, p: m.join("t9", Profile(-1.0, 1.0)), InvalidValueError, "ridge_norm"),
+    (lambda m, p: m.join("t9", Profile(float("nan"), 1.0)), InvalidValueError, "ridge_norm"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "told"), BAD)
+def test_bad_input_changes_nothing(call: Any, error: type[CarlsError], told: str) -> None:
+    nodes = some_nodes()
+    matrix = joined(nodes, regularizer="ridge")
+    for name, node in nodes.items():
+        turn(matrix, name, node)
+    pull = matrix.pull("t0")
+    assert pull is not None
+    before, tasks = matrix.models(), matrix.tasks
+    with pytest.raises(error, match=told):
+        call(matrix, pull.sequence)
+    np.testing.assert_array_equal(matrix.models(), before)
+    assert matrix.tasks == tasks
+    assert matrix.push("t0", pull.sequence, *nodes["t0"].answer(pull, True)) is Pushed.APPLIED
+
+
+def test_forward_backward_refuses_losses_of_unknown_curvature() -> None:
+    matrix = TaskMatrix(2, "ridge", 1.0, "forward_backward")
+    with pytest.raises(InvalidSpecError, match="Lipschitz"):
+        matrix.join("a", Profile(1.0, float("inf")))
+    assert matrix.tasks == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"dim": 0},
+        {"dim": True},
+        {"rho": 0.0},
+        {"rho": float("nan")},
+        {"regularizer": "x"},
+        {"algorithm": "x"},
+    ],
+)
+def test_matrices_that_cannot_be(arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSpecError):
+        TaskMatrix(**{"dim": 2, **arguments})
