@@ -279,6 +279,9 @@ public:
         }
     }
 
+    // Likewise all of a stripe, under its write lock.
+    void settle_held(uint32_t s) { pending_.settle(s, UINT64_MAX, UINT32_MAX); }
+
     template <class Keys>
     void erase(const Keys &keys, size_t n, uint64_t now, uint8_t *found) {
         store_.erase(keys, n, found, [&](uint32_t s, RowHeader *row) {

@@ -133,8 +133,10 @@ private:
     static constexpr uint32_t kSamples = 32, kRounds = 6;      // of the training: rows for each list, and turns
     static constexpr uint64_t kMostSampled = uint64_t{1} << 26;  // elements
 
+    // A gradient is noted when it comes, not when it is applied: those that have come are applied first.
     std::vector<uint32_t> take(uint32_t s) {
         const RowStore::WriteGuard guard(table_.store(), s, true);
+        table_.settle_held(s);
         return changes_.take(s);
     }
     void settle(uint32_t s) {

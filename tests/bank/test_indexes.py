@@ -196,9 +196,25 @@ def test_indexes_end_with_their_table_and_their_bank() -> None:
     assert "carls indexer" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_lazy_tables_are_searched_after_their_gradients_and_have_no_index(bank: carls.Bank) -> None:
+def test_lazy_tables_are_searched_after_their_gradients(bank: carls.Bank) -> None:
     table = bank.embeddings("t", dim=1, optimizer=carls.SGD(lr=1.0), aggregate="lazy", initializer="zeros")
     table.push_gradients(["a"], [[-3.0]])
     assert table.nearest([[1.0]], k=1).scores.tolist() == [[3.0]]
-    with pytest.raises(carls.InvalidRequestError, match="lazily"):
-        table.set_index(carls.IVF())
+
+
+def test_an_index_follows_gradients_that_wait(bank: carls.Bank) -> None:
+    """Rows that gradients have moved to another list are found there, whoever applied them."""
+    table = bank.embeddings("t", dim=DIM, optimizer=carls.SGD(lr=1.0), aggregate="lazy")
+    values = _clusters(2000)
+    table.assign(np.arange(2000), values)
+    table.set_index(carls.IVF(metric="squared_l2", probes=2))
+    _wait(table, _settled)
+    targets = values[1000:1100] + np.float32(0.05)
+    for turn in range(3):
+        moved = np.arange(100) + 100 * turn
+        now = table.lookup(moved, create=False).values
+        table.push_gradients(moved, now - targets)
+        for _ in range(2):  # before and after the index has followed
+            found = table.nearest(targets, k=turn + 1, metric="squared_l2")
+            assert (np.sort(found.keys.integers.reshape(100, -1), axis=1)[:, turn] == moved).all()
+            _wait(table, _settled)

@@ -11,9 +11,8 @@ from carls.bank.features import FeatureTable
 from carls.bank.indexes import Indexer
 from carls.bank.search import nearest, parse_where
 from carls.bank.writes import Writes
-from carls.errors import InvalidRequestError
 from carls.messages import Done, Nearest, NeighbourBatch, Reply, SetIndex
-from carls.specs import IVF, Lazy
+from carls.specs import IVF
 
 
 class SearchHandlers:
@@ -45,11 +44,5 @@ class SearchHandlers:
 
     def _set_index(self, request: SetIndex) -> Done:
         table = self._catalog.find_as(request.table, EmbeddingTable)
-        if request.policy is not None and isinstance(table.spec.aggregate, Lazy):
-            raise InvalidRequestError(
-                f"table {table.name!r} applies its gradients lazily, which no index follows yet: search it "
-                "without one, or open it without aggregate=",
-                table=table.name,
-            )
         self._indexer.set(table, None if request.policy is None else IVF.of(request.policy))
         return Done()
