@@ -4,6 +4,7 @@ from carls.torch.embedding import DynamicEmbedding
 from carls.torch.memory import Clusters, GaussianMemory
 from carls.torch.normalization import DynamicNormalization
 from carls.torch.regularizer import GraphRegularizer, NeighbourRead
+from carls.torch.sparse_features import SparseFeatureEmbedding
 
 __all__ = [
     "Clusters",
@@ -12,4 +13,5 @@ __all__ = [
     "GaussianMemory",
     "GraphRegularizer",
     "NeighbourRead",
+    "SparseFeatureEmbedding",
 ]
