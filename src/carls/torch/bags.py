@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from carls.client import Ragged
@@ -60,6 +61,15 @@ class Bags:
         owner = np.repeat(np.arange(len(lengths)), lengths)
         return Bags(len(lengths), single, owner[kept], batch.distinct, batch.positions[kept])
 
+    def only(self, kept: npt.NDArray[np.bool_]) -> Bags:
+        """The same bags with those of the distinct keys alone that `kept` tells."""
+        if kept.all() or self.distinct is None:
+            return self
+        places = np.cumsum(kept) - 1
+        here = kept[self.place]
+        distinct = self.distinct.take(np.flatnonzero(kept)) if kept.any() else None
+        return Bags(self.count, self.single, self.owner[here], distinct, places[self.place[here]])
+
     def as_sets(self) -> Bags:
         """The same bags with each key once in each."""
         if self.distinct is None:
@@ -67,6 +77,12 @@ class Bags:
         pairs = np.unique(self.owner * len(self.distinct) + self.place)
         owner, place = np.divmod(pairs, len(self.distinct))
         return Bags(self.count, self.single, owner, self.distinct, place)
+
+    def lists(self) -> list[Keys]:
+        """The keys of each bag; there must be some."""
+        assert self.distinct is not None
+        keys, ends = self.distinct.take(self.place), np.cumsum(self.sizes)
+        return [keys[end - size : end] for end, size in zip(ends, self.sizes, strict=True)]
 
     @property
     def sizes(self) -> Int64s:

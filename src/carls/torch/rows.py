@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from carls.client import EmbeddingTable
-from carls.errors import InvalidSpecError
 from carls.keys import Keys
+from carls.torch.table_module import TableModule
 from carls.torch.transfer import to_host
-
-
-class Trainer(Protocol):
-    """What pushes gradients: a module over a table that knows the trainer's step."""
-
-    table: EmbeddingTable
-    step: int
 
 
 def gather(values: torch.Tensor, places: torch.Tensor | None) -> torch.Tensor:
@@ -27,7 +19,7 @@ def gather(values: torch.Tensor, places: torch.Tensor | None) -> torch.Tensor:
 
 
 def gather_trained(
-    values: torch.Tensor, places: torch.Tensor | None, keys: Keys, trainer: Trainer
+    values: torch.Tensor, places: torch.Tensor | None, keys: Keys, module: TableModule
 ) -> torch.Tensor:
     """As `gather`; the backward pass sums the gradients of each row and queues one push.
 
@@ -35,26 +27,12 @@ def gather_trained(
         values: (k, dim) float32 rows, from the table.
         places: (n,) int64 places among them, k for padding; None: all rows as they are.
         keys: the k keys, all different.
-        trainer: whose table takes the push, stamped with its `step` at that time.
+        module: whose table takes the push, stamped with its `step` at that time.
     """
     # A function runs its backward pass only for an input that wants a gradient.
     anchor = torch.empty(0, device=values.device, requires_grad=True)
-    rows: torch.Tensor = _Rows.apply(anchor, values, places, keys, trainer)  # type: ignore[no-untyped-call]
+    rows: torch.Tensor = _Rows.apply(anchor, values, places, keys, module)  # type: ignore[no-untyped-call]
     return rows
-
-
-def check_trainable(table: EmbeddingTable) -> None:
-    """Refuse a table whose rows cannot be trained.
-
-    Raises:
-        InvalidSpecError: it has no optimizer.
-    """
-    if table.spec.optimizer is None:
-        raise InvalidSpecError(
-            f"table {table.name!r} has no optimizer, so its rows cannot be trained: open it with "
-            "optimizer=carls.Adagrad(lr=...), or read it in eval mode or under torch.no_grad()",
-            table=table.name,
-        )
 
 
 class _Rows(torch.autograd.Function):
@@ -67,9 +45,9 @@ class _Rows(torch.autograd.Function):
         values: torch.Tensor,
         places: torch.Tensor | None,
         keys: Keys,
-        trainer: Trainer,
+        module: TableModule,
     ) -> torch.Tensor:
-        ctx.trainer, ctx.keys, ctx.places = trainer, keys, places
+        ctx.module, ctx.keys, ctx.places = module, keys, places
         return gather(values, places)
 
     @staticmethod
@@ -80,5 +58,5 @@ class _Rows(torch.autograd.Function):
             # One row more takes what falls on padding, and is left out.
             summed = grad.new_zeros(len(keys) + 1, grad.shape[1])
             grad = summed.index_add_(0, ctx.places, grad)[: len(keys)]
-        ctx.trainer.table.push_gradients_async(keys, to_host(grad), step=ctx.trainer.step)
+        ctx.module.table.push_gradients_async(keys, to_host(grad), step=ctx.module.step)
         return None, None, None, None, None
