@@ -23,6 +23,15 @@ from carls.service import BankProcess
 NAMES = [f"film {i}" for i in range(40)]
 
 
+@pytest.fixture(autouse=True)
+def single_thread():
+    """As in the demo: on layers this small more threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def ratings_of(*users):
     films = np.concatenate([np.asarray(films, np.int64) for films in users])
     return Ratings(films, np.cumsum([0, *map(len, users)]), NAMES)

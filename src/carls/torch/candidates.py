@@ -41,7 +41,6 @@ class Candidates:
             samples: drawn with the positives of `bags` in front: with all distinct ones in one
                 context where they are shared, else with those of each bag in a context of its own.
         """
-        assert samples.values is not None
         contexts, width = samples.shape
         keys, inverse = samples.keys.unique()
         place = inverse.reshape(contexts, width)
