@@ -30,7 +30,8 @@ class FilmRecipe:
     strategy: str = "frequency"
 
 
-# Chosen on the last film but one of each user, never on the last: dim, rate, spread, decay and strategy with a
-# prototype of the same model (2 seeds each). The full softmax has a pass less: it costs most of the demo's time.
+# Chosen on the last film but one of each user, never on the last: dim, rate, spread, decay and number of
+# films with a prototype of the same model in plain torch, 2 seeds each. The full softmax makes one pass
+# less: it takes most of the demo's time.
 BANK = FilmRecipe(epochs=4)
 FULL = FilmRecipe(epochs=3)
