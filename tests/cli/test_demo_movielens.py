@@ -133,8 +133,8 @@ def test_recommenders_learn_a_rule(kind):
             else OwnRecommender(ratings, recipe, 0)
         )
         steps = []
-        trial = run_trial(recommender, ratings, recipe, recipe.epochs, 0, lambda: steps.append(1))
-        assert len(steps) == steps_of(ratings, recipe, recipe.epochs)
+        trial = run_trial(recommender, ratings, recipe, 0, lambda: steps.append(1))
+        assert len(steps) == steps_of(ratings, recipe)
         assert trial.curve[0, 1] < 60
         assert trial.hit_rate > 95
         assert len(trial.curve) == recipe.epochs + 1

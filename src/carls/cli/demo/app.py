@@ -123,7 +123,7 @@ def movielens(
     _check_options(seeds, None, json, plot)
     _check_server(bank)
     from carls.cli.demo.films.ratings import load
-    from carls.cli.demo.films.recipe import BANK, FULL
+    from carls.cli.demo.films.recipe import RECIPE
 
     ratings = load()
     ratings = ratings.without_last() if validation else ratings
@@ -134,12 +134,10 @@ def movielens(
     from carls.cli.demo.films.report import to_results, to_table
 
     console = Console()
-    recipe, full = (
-        settings if epochs is None else replace(settings, epochs=epochs) for settings in (BANK, FULL)
-    )
-    outcome = run_experiment(ratings, recipe, full, seeds, bank, console)
+    recipe = RECIPE if epochs is None else replace(RECIPE, epochs=epochs)
+    outcome = run_experiment(ratings, recipe, seeds, bank, console)
     if json is not None:
-        config = {**arguments, "carls": asdict(recipe), "synchronous": asdict(full)}
+        config = {**arguments, "recipe": asdict(recipe)}
         write_json(json, "demo movielens", config, to_results(outcome))
     guessed = "last film but one" if validation else "last film"
     title = f"movielens: the {guessed} of {ratings.users} users, {seeds} seed{'s' if seeds > 1 else ''}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from rich.console import Console
@@ -37,7 +37,6 @@ class Outcome:
 def run_experiment(
     ratings: Ratings,
     recipe: FilmRecipe,
-    full: FilmRecipe,
     seeds: int,
     bank_url: str | None,
     console: Console,
@@ -45,16 +44,14 @@ def run_experiment(
     """Train and test every case for seeds 0, 1, ...: this process trains, another holds the bank.
 
     Args:
-        recipe: of the trainer with the bank.
-        full: of the trainer without, which compares all films.
+        recipe: of the trainers with and without the bank.
         bank_url: of a running bank; None starts one and stops it in the end.
     """
     torch.set_num_threads(1)
     outcome = Outcome()
     # The popular films are the same for every seed.
-    outcome.trials["baseline"].append(
-        run_trial(Popularity(ratings.without_last()), ratings, recipe, 0, 0, _nothing)
-    )
+    popular = Popularity(ratings.without_last())
+    outcome.trials["baseline"].append(run_trial(popular, ratings, replace(recipe, epochs=0), 0))
     with ExitStack() as stack:
         if bank_url is None:
             server = stack.enter_context(BankProcess())
@@ -63,27 +60,15 @@ def run_experiment(
         outcome.processes["trainer"] = os.getpid()
         columns = TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
         bars = stack.enter_context(Progress(*columns, console=console))
-        tasks = {
-            case: bars.add_task(
-                f"movielens {case}", total=seeds * steps_of(ratings, settings, settings.epochs)
-            )
-            for case, settings in (("carls", recipe), ("synchronous", full))
-        }
+        total = seeds * steps_of(ratings, recipe)
+        tasks = {case: bars.add_task(f"movielens {case}", total=total) for case in ("carls", "synchronous")}
         for seed in range(seeds):
             # A name of our own: the bank may be one that others use.
             name = f"demo.movielens.{os.urandom(4).hex()}.{seed}"
-            with closing(BankRecommender(bank, name, ratings, recipe, seed)) as recommender:
-                trial = run_trial(
-                    recommender, ratings, recipe, recipe.epochs, seed, lambda: bars.advance(tasks["carls"])
-                )
+            with closing(BankRecommender(bank, name, ratings, recipe, seed)) as learner:
+                trial = run_trial(learner, ratings, recipe, seed, lambda: bars.advance(tasks["carls"]))
             outcome.trials["carls"].append(trial)
-            own = OwnRecommender(ratings, full, seed)
-            trial = run_trial(
-                own, ratings, full, full.epochs, seed, lambda: bars.advance(tasks["synchronous"])
-            )
+            own = OwnRecommender(ratings, recipe, seed)
+            trial = run_trial(own, ratings, recipe, seed, lambda: bars.advance(tasks["synchronous"]))
             outcome.trials["synchronous"].append(trial)
     return outcome
-
-
-def _nothing() -> None:
-    """For a recommender without steps."""

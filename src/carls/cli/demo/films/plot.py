@@ -40,6 +40,7 @@ def write_plot(path: Path, outcome: Outcome, title: str) -> None:
     left.set(xlabel="epoch", ylabel=f"HR@{LENGTH}, %", ylim=(0, None))
     right.axvline(LENGTH, color="black", linewidth=1, linestyle=":", label=f"a list of {LENGTH}")
     right.set(xlabel="length of the list, films", ylabel="hit rate after the last epoch, %", ylim=(0, None))
+    left.xaxis.get_major_locator().set_params(integer=True)
     left.legend(loc="lower right")
     right.legend(loc="lower right")
     for axes in (left, right):

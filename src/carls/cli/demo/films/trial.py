@@ -52,14 +52,13 @@ def run_trial(
     recommender: Recommender,
     ratings: Ratings,
     recipe: FilmRecipe,
-    epochs: int,
     seed: int,
-    advance: Callable[[], None],
+    advance: Callable[[], object] = lambda: None,
 ) -> Trial:
     """Train on all films of each user but the last, and test on that.
 
     Args:
-        epochs: 0 for a recommender that does not learn.
+        recipe: with no epochs for a recommender that does not learn.
         seed: of the order of the examples.
         advance: called after each step.
     """
@@ -68,7 +67,7 @@ def run_trial(
     examples = known.examples()
     ranks = ranks_of_last(recommender, ratings)
     curve, steps, spent = [(0.0, hit_rate(ranks, LENGTH))], 0, 0.0
-    for epoch in range(epochs):
+    for epoch in range(recipe.epochs):
         order = draw.permutation(examples)
         for start in range(0, len(order), recipe.batch):
             began = time.perf_counter()
@@ -96,6 +95,6 @@ def ranks_of_last(recommender: Recommender, ratings: Ratings) -> Int64s:
     return ranks
 
 
-def steps_of(ratings: Ratings, recipe: FilmRecipe, epochs: int) -> int:
+def steps_of(ratings: Ratings, recipe: FilmRecipe) -> int:
     """Training steps of a trial."""
-    return epochs * -(-len(ratings.without_last().examples()) // recipe.batch)
+    return recipe.epochs * -(-len(ratings.without_last().examples()) // recipe.batch)
