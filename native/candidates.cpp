@@ -76,7 +76,8 @@ nb::tuple keys(const Population &self, const Numbers &ranks) {
 
 // (ranks (contexts, n) int64 or -1, expected (contexts, n) float32), or (context, wanted, there) where there is not enough.
 nb::tuple draw_candidates(const Weights &weights, size_t n, const Numbers &starts, const Numbers &positives,
-                          const Numbers &excluded, bool unique, uint64_t seed, uint64_t counter, uint64_t round) {
+                          const Numbers &excluded, bool unique, uint64_t seed, uint64_t counter, uint64_t round,
+                          bool hits) {
     const auto size = static_cast<int64_t>(weights.size());
     require(starts.shape(0) > 0 && starts.data()[0] == 0, "expected starts from 0 on");
     const size_t contexts = starts.shape(0) - 1;
@@ -88,7 +89,7 @@ nb::tuple draw_candidates(const Weights &weights, size_t n, const Numbers &start
     for (size_t i = 0; i < positives.shape(0); ++i) {
         require(positives.data()[i] >= -1 && positives.data()[i] < size, "expected ranks of the population, or -1");
     }
-    Request request{contexts, n, starts.data(), positives.data(), {}, unique, seed, counter, round};
+    Request request{contexts, n, starts.data(), positives.data(), {}, unique, hits, seed, counter, round};
     int64_t before = -1;
     for (size_t i = 0; i < excluded.shape(0); ++i) {
         const int64_t rank = excluded.data()[i];
@@ -129,7 +130,7 @@ void bind_candidates(nb::module_ &module) {
     nb::class_<Weights>(module, "Weights")
         .def_prop_ro("nbytes", &Weights::bytes)
         .def("draw", &draw_candidates, nb::arg("n"), nb::arg("starts"), nb::arg("positives"), nb::arg("excluded"),
-             nb::arg("unique"), nb::arg("seed"), nb::arg("counter"), nb::arg("round") = 0);
+             nb::arg("unique"), nb::arg("seed"), nb::arg("counter"), nb::arg("round") = 0, nb::arg("hits") = false);
 }
 
 }  // namespace carls

@@ -21,6 +21,7 @@ struct Request {
     const int64_t *positives;  // ranks, or -1 for keys that have none
     std::vector<uint32_t> excluded;  // from all contexts; ascending, none twice
     bool unique;
+    bool hits;                      // whether a context's positives may be drawn for it too
     uint64_t seed, counter, round;  // other draws for each
 };
 
@@ -31,7 +32,7 @@ struct Shortage {
 };
 
 // Writes ranks (contexts, n), -1 for positives, and the expected counts (contexts, n). What is expected of a positive
-// is what would be if just that one were not excluded.
+// is what would be if just that one were not excluded; with `hits`, what is.
 inline Shortage draw(const Weights &weights, const Request &request, int64_t *ranks, float *expected) {
     std::optional<Systematic> systematic;
     if (request.unique) systematic.emplace(weights, request.excluded);
@@ -43,7 +44,7 @@ inline Shortage draw(const Weights &weights, const Request &request, int64_t *ra
         const auto positives = static_cast<size_t>(last - first), m = request.n - positives;
         own.clear();
         for (const int64_t *p = first; p < last; ++p) {
-            if (*p >= 0) own.push_back(static_cast<uint32_t>(*p));
+            if (*p >= 0 && !request.hits) own.push_back(static_cast<uint32_t>(*p));
         }
         std::sort(own.begin(), own.end());
         own.erase(std::unique(own.begin(), own.end()), own.end());
@@ -53,10 +54,20 @@ inline Shortage draw(const Weights &weights, const Request &request, int64_t *ra
         if (request.unique ? m > eligible.count() : m > 0 && eligible.count() == 0) {
             return {static_cast<int64_t>(c), m, eligible.count()};
         }
+        const Eligible::Rates rates = request.unique ? eligible.rates(m) : Eligible::Rates();
+        const auto expected_of = [&](size_t rank) {
+            if (!request.unique) return static_cast<double>(m) * (weights[rank] / eligible.mass());
+            const bool certain = std::binary_search(rates.certain.begin(), rates.certain.end(), rank);
+            return certain ? 1.0 : std::min(1.0, rates.rate * weights[rank]);
+        };
         for (size_t i = 0; i < positives; ++i) {
             const bool known = first[i] >= 0;
             const double weight = known ? weights[static_cast<size_t>(first[i])] : weights.of_new_row();
             ranks[i] = -1;
+            if (known && !std::binary_search(out.begin(), out.end(), static_cast<uint32_t>(first[i]))) {
+                expected[i] = static_cast<float>(expected_of(static_cast<size_t>(first[i])));
+                continue;
+            }
             expected[i] = static_cast<float>(
                 request.unique ? eligible.inclusion(m, known ? static_cast<size_t>(first[i]) : weights.size(), weight)
                                : static_cast<double>(m) * (weight / (eligible.mass() + weight)));
@@ -65,22 +76,20 @@ inline Shortage draw(const Weights &weights, const Request &request, int64_t *ra
             for (size_t i = positives; i < request.n; ++i) {
                 const size_t rank = eligible.draw(draws);
                 ranks[i] = static_cast<int64_t>(rank);
-                expected[i] = static_cast<float>(static_cast<double>(m) * (weights[rank] / eligible.mass()));
+                expected[i] = static_cast<float>(expected_of(rank));
             }
             continue;
         }
-        Eligible::Rates rates = eligible.rates(m);
         chosen = rates.certain;
         own.insert(own.end(), rates.certain.begin(), rates.certain.end());
         systematic->draw(m - chosen.size(), rates.rate, own, draws, chosen);
-        const size_t certain = rates.certain.size();
         for (size_t i = 0; i < m; ++i) {
             // In a random order: each takes a place among those before it.
             const size_t place = positives + draws.below(static_cast<uint32_t>(i + 1)), end = positives + i;
             ranks[end] = ranks[place];
             expected[end] = expected[place];
             ranks[place] = chosen[i];
-            expected[place] = i < certain ? 1.0f : static_cast<float>(std::min(1.0, rates.rate * weights[chosen[i]]));
+            expected[place] = static_cast<float>(expected_of(chosen[i]));
         }
     }
     return {};

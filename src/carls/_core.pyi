@@ -45,6 +45,7 @@ class Weights:
         seed: int,
         counter: int,
         round: int = 0,
+        hits: bool = False,
     ) -> tuple[Int64s, Floats] | tuple[int, int, int]: ...
 
 class Population:

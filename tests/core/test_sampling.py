@@ -204,6 +204,35 @@ def test_all_rows_are_drawn_as_often_as_expected(
         assert (np.abs(observed - expected)[free] < 5.5 * deviation[free]).all()
 
 
+@pytest.mark.parametrize(("kind", "alpha"), STRATEGIES)
+@pytest.mark.parametrize("unique", [False, True])
+def test_positives_may_be_drawn_as_hits_and_tell_how_often(kind: str, alpha: float, unique: bool) -> None:
+    """Each positive's count is that of the row among the drawn, which does not depend on the positives."""
+    counts = [40, 30, 20, 20, 10, 5, 5, 5, 3, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+    weights = population(counts).weights(kind, alpha)
+    everything, m = list(range(20)), 6
+    ranks, expected = draw(
+        weights, 20 + m, [everything, [3] * 20], excluded=[4], unique=unique, hits=True, seed=3
+    )
+    free = weigh(counts, kind, alpha)
+    free[4] = 0.0
+    told = inclusion(free, m) if unique else m * free / free.sum()
+    kept = np.arange(20) != 4
+    np.testing.assert_allclose(expected[0, :20][kept], told[kept], rtol=1e-5)
+    np.testing.assert_allclose(expected[1, :20], told[3], rtol=1e-5)
+    for context in (0, 1):
+        np.testing.assert_allclose(expected[context, 20:], told[ranks[context, 20:]], rtol=1e-5)
+        assert not (ranks[context, 20:] == 4).any()
+    drawn = draw(weights, 1 + m, [[0]] * 4000, unique=unique, hits=True, seed=4)[0][:, 1:]
+    share = (drawn == 0).sum() / 4000
+    chance = (
+        inclusion(weigh(counts, kind, alpha), m)[0]
+        if unique
+        else m * (weigh(counts, kind, alpha) / weigh(counts, kind, alpha).sum())[0]
+    )
+    assert abs(share - chance) < 5 * np.sqrt(chance / 4000)
+
+
 def test_rows_behind_excluded_ones_are_not_drawn_more_often() -> None:
     # Who takes the next free row for one that is excluded draws row 4 with 0.4, and row 8 with 0.2.
     weights = population([0] * 10).weights("uniform")

@@ -150,6 +150,7 @@ REQUESTS = {
         keys=keys_of,
         positives=st.lists(INT64, max_size=5).map(tuple),
         unique=st.booleans(),
+        hits=st.booleans(),
         seed=INT64,
         counter=INT64,
         dtype=TEXT,

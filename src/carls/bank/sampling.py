@@ -31,6 +31,7 @@ class Wanted(NamedTuple):
     unique: bool
     seed: int
     counter: int
+    hits: bool = False
 
 
 class Drawn(NamedTuple):
@@ -147,7 +148,15 @@ class _Draw:
             parts = [positives[self._starts[c] : self._starts[c + 1]] for c in contexts]
             positives = np.concatenate([_NO_RANKS, *parts])
         drawn = self._weights.draw(
-            wanted.n, starts, positives, excluded, wanted.unique, wanted.seed, wanted.counter, turn
+            wanted.n,
+            starts,
+            positives,
+            excluded,
+            wanted.unique,
+            wanted.seed,
+            wanted.counter,
+            turn,
+            wanted.hits,
         )
         if len(drawn) == 2:
             return drawn

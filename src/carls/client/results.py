@@ -91,9 +91,9 @@ class Samples:
         keys: the keys of all contexts, contexts * n, one context after the other.
         values: (contexts, n, dim) of the table's dtype; zeros where `found` is False. (contexts, n, 0) if
             they were not asked for.
-        is_positive: (contexts, n) bool: the key is one of its context's positives.
+        is_positive: (contexts, n) bool: the key stands there as one of its context's positives.
         expected_count: (contexts, n) float32: how often the strategy draws that key in such a row, on
-            average. Of a positive, as if just that one were not excluded.
+            average. Of a positive, as if just that one were not excluded; with `hits`, as it is.
         found: (contexts, n) bool: the row exists. False only for positives that have no row.
     """
 

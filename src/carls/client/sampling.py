@@ -33,6 +33,7 @@ class SamplingTable(TableHandle[EmbeddingSpec]):
         positives: Any = None,
         unique: bool = False,
         exclude: Any = None,
+        hits: bool = False,
         seed: int | tuple[int, int] | None = None,
         values: bool = True,
         timeout_s: float | None = None,
@@ -47,10 +48,12 @@ class SamplingTable(TableHandle[EmbeddingSpec]):
             strategy: "uniform", "log_uniform" or "frequency", or an object such as
                 `carls.Frequency(alpha=0.75)`.
             positives: for each context its own keys, 0 to n of them: a list of lists, or an integer array
-                (contexts, m). They come first in its row, and are not drawn for it. Without it there is one
-                context.
+                (contexts, m). They come first in its row, and are not drawn for it unless `hits`. Without it
+                there is one context.
             unique: whether a context's negatives are drawn without replacement.
             exclude: keys that are drawn for no context, as for `lookup`. Those without a row change nothing.
+            hits: whether a context's positives may be drawn for it too, as accidental hits. Then what is
+                expected does not depend on them: as the losses of `carls.torch` want it.
             seed: from 0 on; or a pair (seed, counter), other draws for each. The same gives the same
                 candidates as long as nothing changes in the table. None: chance.
             values: whether the rows' values are wanted.
@@ -66,7 +69,9 @@ class SamplingTable(TableHandle[EmbeddingSpec]):
             RequestTooLargeError: the candidates would be more than a reply can be.
             DeadlineExceededError, UnavailableError: no reply in time.
         """
-        return self._read(timeout_s, self._sampling(n, strategy, positives, unique, exclude, seed, values))
+        return self._read(
+            timeout_s, self._sampling(n, strategy, positives, unique, exclude, hits, seed, values)
+        )
 
     def sample_async(
         self,
@@ -75,12 +80,13 @@ class SamplingTable(TableHandle[EmbeddingSpec]):
         positives: Any = None,
         unique: bool = False,
         exclude: Any = None,
+        hits: bool = False,
         seed: int | tuple[int, int] | None = None,
         values: bool = True,
         timeout_s: float | None = None,
     ) -> Future[Samples]:
         """As `sample`, in the background."""
-        call = self._sampling(n, strategy, positives, unique, exclude, seed, values)
+        call = self._sampling(n, strategy, positives, unique, exclude, hits, seed, values)
         return self._read_async(timeout_s, call)
 
     def _opened(self, values: Vectors) -> Vectors:
@@ -88,7 +94,15 @@ class SamplingTable(TableHandle[EmbeddingSpec]):
         raise NotImplementedError
 
     def _sampling(
-        self, n: int, strategy: Any, positives: Any, unique: bool, exclude: Any, seed: Any, values: bool
+        self,
+        n: int,
+        strategy: Any,
+        positives: Any,
+        unique: bool,
+        exclude: Any,
+        hits: bool,
+        seed: Any,
+        values: bool,
     ) -> Callable[[float], Samples]:
         """The call, once its arguments are known to be good."""
         given = _positives(positives)
@@ -100,6 +114,7 @@ class SamplingTable(TableHandle[EmbeddingSpec]):
             keys=_joined(given.keys, None if exclude is None else Keys.of(exclude)),
             positives=given.lengths,
             unique=truth("unique", unique),
+            hits=truth("hits", hits),
             seed=first,
             counter=counter,
             dtype=self.wire_dtype if truth("values", values) else "none",

@@ -13,9 +13,10 @@ class Sample(NamedTuple):
 
     `keys` are all contexts' positives and, behind them, keys that no context may draw; there may be
     none, of type int64 then. `positives` says how many each context has; there is at least one
-    context. `strategy` is a strategy's JSON form. The same `seed` and `counter`, both from 0 on, give the
-    same candidates as long as nothing changes. `dtype`: the widest that the values may travel as, or
-    "none" for no values. Reply: `SampleBatch`."""
+    context. With `hits` a context's positives may be drawn for it too. `strategy` is a strategy's JSON
+    form. The same `seed` and `counter`, both from 0 on, give the same candidates as long as nothing
+    changes. `dtype`: the widest that the values may travel as, or "none" for no values. Reply:
+    `SampleBatch`."""
 
     table: str
     n: int
@@ -26,6 +27,7 @@ class Sample(NamedTuple):
     seed: int
     counter: int
     dtype: str = "float32"
+    hits: bool = False
 
 
 class SampleBatch(NamedTuple):

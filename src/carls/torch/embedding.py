@@ -9,14 +9,15 @@ import torch
 from torch import nn
 
 from carls.client import EmbeddingTable, Rows
-from carls.errors import InvalidKeyError, InvalidSpecError, InvalidValueError, SpecMismatchError
+from carls.errors import InvalidKeyError, InvalidValueError
 from carls.keys import Keys
-from carls.specs import spec_from_json
 from carls.torch.batch import Key, KeyBatch
+from carls.torch.rows import gather, gather_trained
+from carls.torch.table_module import TableModule
 from carls.torch.transfer import to_device, to_host
 
 
-class DynamicEmbedding(nn.Module):
+class DynamicEmbedding(TableModule):
     """Looks rows up by key and pushes their gradients back; the bank's table optimizes them.
 
     Unlike `nn.Embedding` it has no size and no parameters: a key that training meets for the
@@ -56,11 +57,9 @@ class DynamicEmbedding(nn.Module):
         padding_key: Key | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        super().__init__()
-        self.table = table
+        super().__init__(table)
         self.padding_key = padding_key
         self.device = None if device is None else torch.device(device)
-        self.step = -1
         self.last_keys: Keys | None = None
         self.last_rows: Rows | None = None
 
@@ -96,13 +95,7 @@ class DynamicEmbedding(nn.Module):
 
     def forward(self, keys: Any) -> torch.Tensor:
         """Rows of `keys`: (keys.shape + (dim,)) float32."""
-        trains = self.training and torch.is_grad_enabled()
-        if trains and self.table.spec.optimizer is None:
-            raise InvalidSpecError(
-                f"table {self.table.name!r} has no optimizer, so its rows cannot be trained: open it with "
-                "optimizer=carls.Adagrad(lr=...), or read it in eval mode or under torch.no_grad()",
-                table=self.table.name,
-            )
+        trains = self._trains()
         batch = KeyBatch.of(keys, self.padding_key)
         device = self.device or (keys.device if isinstance(keys, torch.Tensor) else torch.device("cpu"))
         self.last_keys, self.last_rows = batch.distinct, None
@@ -111,12 +104,7 @@ class DynamicEmbedding(nn.Module):
         self.last_rows = self.table.lookup(batch.distinct, create=self.training)
         values = to_device(self.last_rows.values, device).float()
         places = None if batch.plain else to_device(batch.positions, device)
-        if trains:
-            # A function runs its backward pass only for an input that wants a gradient.
-            anchor = torch.empty(0, device=device, requires_grad=True)
-            rows: torch.Tensor = _Rows.apply(anchor, values, places, self, batch.distinct)  # type: ignore[no-untyped-call]
-        else:
-            rows = _gather(values, places)
+        rows = gather_trained(values, places, batch.distinct, self) if trains else gather(values, places)
         return rows.view(*batch.shape, self.table.dim)
 
     def prefetch(self, keys: Any) -> None:
@@ -127,15 +115,6 @@ class DynamicEmbedding(nn.Module):
         batch = KeyBatch.of(keys, self.padding_key)
         if batch.distinct is not None:
             self.table.prefetch(batch.distinct, create=self.training)
-
-    def flush(self, timeout_s: float | None = None) -> None:
-        """Wait until the bank has applied all gradients pushed so far.
-
-        Raises:
-            CarlsError: what went wrong with a push in the background.
-            DeadlineExceededError: not done within `timeout_s` seconds (default: the bank's).
-        """
-        self.table.flush(timeout_s=timeout_s)
 
     def to_embedding(self, keys: Any) -> nn.Embedding:
         """An `nn.Embedding` with the rows of `keys` (n keys, distinct) in that order.
@@ -164,61 +143,6 @@ class DynamicEmbedding(nn.Module):
         index = int(padding[0]) if len(padding) else None
         return nn.Embedding(*weight.shape, padding_idx=index, _weight=torch.from_numpy(weight))
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """Where the rows are, for `state_dict`; the rows themselves stay in the bank."""
-        return {"bank": self.table.bank.url, "table": self.table.name, "spec": self.table.spec.to_json()}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Check that a loaded state is of this table; the bank may have moved.
-
-        Raises:
-            SpecMismatchError: it was saved with another table or another spec.
-        """
-        saved = spec_from_json(state["spec"])
-        spec = self.table.spec
-        if state["table"] != self.table.name or not (spec.accepts(saved) or saved.accepts(spec)):
-            raise SpecMismatchError(
-                f"the state was saved with table {state['table']!r} of spec {state['spec']}, and this module "
-                f"uses table {self.table.name!r} of spec {spec.to_json()}: build it on the saved table",
-                bank=self.table.bank.url,
-                table=self.table.name,
-            )
-
     def extra_repr(self) -> str:
         padding = "" if self.padding_key is None else f", padding_key={self.padding_key!r}"
         return f"table={self.table.name!r}, dim={self.table.dim}, bank={self.table.bank.url!r}{padding}"
-
-
-class _Rows(torch.autograd.Function):
-    """Spreads distinct rows over their places; backward sums and pushes."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        anchor: torch.Tensor,  # noqa: ARG004 - see where it is made
-        values: torch.Tensor,
-        places: torch.Tensor | None,
-        module: DynamicEmbedding,
-        keys: Keys,
-    ) -> torch.Tensor:
-        ctx.module, ctx.keys, ctx.places = module, keys, places
-        return _gather(values, places)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, None, None, None, None]:
-        keys: Keys = ctx.keys
-        if ctx.places is not None:
-            # One row more takes what falls on padding, and is left out.
-            summed = grad.new_zeros(len(keys) + 1, grad.shape[1])
-            grad = summed.index_add_(0, ctx.places, grad)[: len(keys)]
-        ctx.module.table.push_gradients_async(keys, to_host(grad), step=ctx.module.step)
-        return None, None, None, None, None
-
-
-def _gather(values: torch.Tensor, places: torch.Tensor | None) -> torch.Tensor:
-    """(n, dim) rows at `places`; place `len(values)` is padding, which is zeros."""
-    if places is None:
-        return values
-    padded = torch.cat([values, values.new_zeros(1, values.shape[1])])
-    return padded.index_select(0, places)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
-import torch
 
-from carls.client import Ragged
 from carls.errors import InvalidValueError
 from carls.keys import Int64s, Keys
 from carls.messages import Floats
+from carls.torch.bags import flatten_lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +42,12 @@ class Neighbours:
         Raises:
             InvalidValueError: the counts do not fit together, or a weight is negative or not finite.
         """
-        lengths, keys = _flatten(neighbours)
+        lengths, keys = flatten_lists(neighbours)
         if len(lengths) != vertices:
             raise InvalidValueError(f"{len(lengths)} neighbour lists for outputs of {vertices} vertices")
         weight = np.ones(int(lengths.sum()), np.float32)
         if weights is not None:
-            weight_lengths, given = _flatten(weights)
+            weight_lengths, given = flatten_lists(weights)
             if not np.array_equal(weight_lengths, lengths):
                 raise InvalidValueError("edge weights and neighbours: expected lists of the same lengths")
             weight = np.asarray(given, np.float32)
@@ -66,24 +63,6 @@ class Neighbours:
             return Neighbours(vertex, None, vertex, weight)
         distinct, place = Keys.of(keys).unique()
         return Neighbours(vertex, distinct, place, weight)
-
-
-def _flatten(lists: Any) -> tuple[Int64s, Any]:
-    """The length of each list, and all elements one after another."""
-    if isinstance(lists, Ragged):
-        return lists.lengths, lists.values
-    if isinstance(lists, torch.Tensor):
-        lists = lists.detach().cpu().numpy()
-    if isinstance(lists, np.ndarray):
-        if lists.ndim != 2:
-            raise InvalidValueError(f"array of shape {lists.shape}: expected (n, k), a list for each vertex")
-        return np.full(len(lists), lists.shape[1]), lists.reshape(-1)
-    if not isinstance(lists, Sequence) or any(isinstance(inner, str | bytes) for inner in lists):
-        raise InvalidValueError(f"{lists!r:.60}: expected a list of keys for each vertex")
-    lengths = np.fromiter((len(inner) for inner in lists), np.int64, len(lists))
-    if lists and all(isinstance(inner, np.ndarray) for inner in lists):
-        return lengths, np.concatenate(lists)
-    return lengths, list(chain.from_iterable(lists))
 
 
 def _take(keys: Any, kept: Int64s) -> Any:

@@ -37,4 +37,4 @@ def to_host(tensor: torch.Tensor) -> Floats:
     return array
 
 
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "int64": torch.int64}
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "int64": torch.int64, "bool": torch.bool}

@@ -109,6 +109,7 @@ _SAMPLE = {
     "strategy": mapping,
     "positives": integers,
     "unique": boolean,
+    "hits": boolean,
     "seed": integer,
     "counter": integer,
     "dtype": text,

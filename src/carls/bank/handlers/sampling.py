@@ -82,6 +82,7 @@ def _wanted(request: Sample) -> Wanted:
         lengths=lengths,
         exclude=request.keys[given:] if given < len(request.keys) else None,
         unique=request.unique,
+        hits=request.hits,
         seed=request.seed,
         counter=request.counter,
     )

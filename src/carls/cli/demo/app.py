@@ -1,4 +1,4 @@
-"""The commands `carls demo digits`, `carls demo cora` and `carls demo dynamic-normalization`."""
+"""The commands `carls demo digits`, `carls demo cora`, `... dynamic-normalization` and `... movielens`."""
 
 from __future__ import annotations
 
@@ -101,6 +101,52 @@ def dynamic_normalization(
     console.print(_written(json, plot), soft_wrap=True)
 
 
+@app.command()
+def movielens(
+    seeds: Seeds = 3,
+    epochs: Annotated[int | None, typer.Option(help="Passes; the tuned number if not given.")] = None,
+    validation: Annotated[
+        bool, typer.Option("--validation", help="Guess the last film but one, without knowing the last.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="50 users, one pass, one seed: shows that it runs.")
+    ] = False,
+    json: Json = None,
+    plot: Plot = Path("carls-movielens.png"),
+    bank: BankUrl = None,
+) -> None:
+    """Films to watch next: users and films are rows of a bank, which also draws films to compare with."""
+    _require_extra()
+    seeds, epochs = (1, 1) if quick else (seeds, epochs)
+    _require(epochs is None or epochs >= 1, "epochs", epochs, "1 or more")
+    arguments = {"seeds": seeds, "epochs": epochs, "validation": validation, "quick": quick, "bank": bank}
+    _check_options(seeds, None, json, plot)
+    _check_server(bank)
+    from carls.cli.demo.films.ratings import load
+    from carls.cli.demo.films.recipe import RECIPE
+
+    ratings = load()
+    ratings = ratings.without_last() if validation else ratings
+    ratings = ratings.of_first(50) if quick else ratings
+    # These import torch and matplotlib, for which there was no need so far.
+    from carls.cli.demo.films.experiment import run_experiment
+    from carls.cli.demo.films.plot import write_plot
+    from carls.cli.demo.films.report import to_results, to_table
+
+    console = Console()
+    recipe = RECIPE if epochs is None else replace(RECIPE, epochs=epochs)
+    outcome = run_experiment(ratings, recipe, seeds, bank, console)
+    if json is not None:
+        config = {**arguments, "recipe": asdict(recipe)}
+        write_json(json, "demo movielens", config, to_results(outcome))
+    guessed = "last film but one" if validation else "last film"
+    title = f"movielens: the {guessed} of {ratings.users} users, {seeds} seed{'s' if seeds > 1 else ''}"
+    write_plot(plot, outcome, title)
+    console.print(to_table(outcome, title))
+    console.print(_together(outcome.processes) + ".")
+    console.print(_written(json, plot), soft_wrap=True)
+
+
 def _demo(
     name: str,
     problem_of: Callable[[int], Problem],
@@ -111,9 +157,7 @@ def _demo(
 ) -> None:
     seeds, steps = arguments["seeds"], arguments["steps"]
     _check_options(seeds, steps, json, plot)
-    if arguments["bank"] is not None:
-        _require(arguments["bank"] != "memory://", "bank", "memory://", "a server that processes can share")
-        connect(arguments["bank"], timeout_s=_BANK_S).close()
+    _check_server(arguments["bank"])
     problem_of(0)  # data that is not there is found out before anything is started
     # These import torch and matplotlib, for which there was no need so far.
     from carls.cli.demo.experiment import run_experiment
@@ -132,8 +176,7 @@ def _demo(
     write_plot(plot, name, outcome)
     console.print(_lines())
     console.print(to_table(name, outcome))
-    processes = ", ".join(f"{role} {pid}" for role, pid in sorted(outcome.processes.items()))
-    console.print(f"Processes that learned together: {processes} (the last seed's maker).")
+    console.print(f"{_together(outcome.processes)} (the last seed's maker).")
     console.print(_written(json, plot), soft_wrap=True)
 
 
@@ -144,6 +187,17 @@ def _check_options(seeds: int, steps: int | None, json: Path | None, plot: Path)
     for path in (json, plot):
         if path is not None:
             check_writable(path)
+
+
+def _check_server(bank: str | None) -> None:
+    if bank is not None:
+        _require(bank != "memory://", "bank", "memory://", "a server that processes can share")
+        connect(bank, timeout_s=_BANK_S).close()
+
+
+def _together(processes: dict[str, int]) -> str:
+    roles = ", ".join(f"{role} {pid}" for role, pid in sorted(processes.items()))
+    return f"Processes that learned together: {roles}"
 
 
 def _written(json: Path | None, plot: Path) -> str:

@@ -36,6 +36,18 @@ class Sampling:
         np.testing.assert_array_equal(samples.values, expected)
         np.testing.assert_allclose(samples.expected_count[0], [0.8, 1, 1, 1, 1], rtol=1e-6)
 
+    def test_positives_may_be_drawn_as_hits(self, bank: Bank) -> None:
+        table = bank.embeddings("t", dim=1)
+        table.lookup(["a", "b", "c"])
+        samples = table.sample(4, positives=[["a"], ["b"]], unique=True, hits=True)
+        drawn = np.array(samples.keys.tolist(), object).reshape(2, 4)
+        assert drawn[:, 0].tolist() == ["a", "b"]
+        assert all(set(row) == {"a", "b", "c"} for row in drawn[:, 1:].tolist())
+        np.testing.assert_array_equal(samples.expected_count, np.ones((2, 4)))
+        assert samples.is_positive.tolist() == [[True, False, False, False]] * 2
+        many = table.sample(61, positives=[["a"]], hits=True)
+        np.testing.assert_allclose(many.expected_count, np.full((1, 61), 20.0), rtol=1e-6)
+
     def test_sampling_creates_and_counts_nothing(self, bank: Bank) -> None:
         table = bank.embeddings("t", dim=1)
         table.lookup([1, 2, 3])
