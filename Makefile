@@ -12,7 +12,7 @@ install: .venv/.built
 	$(BIN)/pip install --quiet --constraint constraints.txt \
 		"scikit-build-core>=0.11" "nanobind>=2.4" "cmake>=3.24" "ninja>=1.11"
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation \
-		--editable ".[torch,ann,mtl,demo,bench,dev]"
+		--editable ".[torch,mtl,demo,bench,dev]"
 	touch $@
 
 # Python sources are used in place: edits need nothing, but files that come or go do.
