@@ -19,8 +19,7 @@ SHARE = st.floats(0, 0.999)
 COMMON = {"lr": POSITIVE, "weight_decay": st.floats(0, 1), "max_norm": st.none() | POSITIVE}
 ACCUMULATING = {"initial_accumulator": POSITIVE, "eps": POSITIVE}
 OPTIMIZERS = (
-    st.none()
-    | st.builds(carls.SGD, **COMMON)
+    st.builds(carls.SGD, **COMMON)
     | st.builds(carls.Momentum, momentum=SHARE, nesterov=st.booleans(), **COMMON)
     | st.builds(carls.Adagrad, **ACCUMULATING, **COMMON)
     | st.builds(carls.RowwiseAdagrad, **ACCUMULATING, **COMMON)
@@ -56,21 +55,16 @@ AGGREGATIONS = st.none() | st.builds(
     outlier_factor=st.floats(1.5, 1e6),
     outliers=st.sampled_from(["clip", "drop"]),
 )
+#: There is nothing to aggregate without an optimizer.
+LEARNING = st.just({}) | st.fixed_dictionaries({"optimizer": OPTIMIZERS, "aggregate": AGGREGATIONS})
 KEY_TYPES = st.sampled_from([None, "int64", "string", "bytes"])
 
 
-@given(
-    st.builds(
-        EmbeddingSpec,
-        dim=st.integers(1, 65536),
-        seed=st.integers(0, 2**64 - 1),
-        keys=KEY_TYPES,
-        optimizer=OPTIMIZERS,
-        initializer=INITIALIZERS,
-        aggregate=AGGREGATIONS,
-    )
-)
-def test_embedding_specs_survive_json(spec: EmbeddingSpec) -> None:
+@given(st.integers(1, 65536), st.integers(0, 2**64 - 1), KEY_TYPES, LEARNING, INITIALIZERS)
+def test_embedding_specs_survive_json(
+    dim: int, seed: int, keys: str | None, learning: dict[str, Any], initializer: carls.Initializer
+) -> None:
+    spec = EmbeddingSpec(dim=dim, seed=seed, keys=keys, initializer=initializer, **learning)
     assert spec_from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,17 @@ from carls.messages import (
 )
 
 _ANY_AGE = AgeBound()
+#: Rows of a page that are read at once. All of them may be in one stripe, where writers wait meanwhile.
+_PIECE_ROWS = 1024
 
 
 def scan(table: EmbeddingTable, request: Scan, now: int, producers: Producers) -> ScanPage:
     """A page of rows; `now` is the bank's clock."""
     keys, cursor = table.page(request.cursor, request.limit)
-    values, meta = table.none() if keys is None else table.lookup(keys, False, _ANY_AGE, now)
+    if keys is None:
+        values, meta = table.none()
+    else:
+        values, meta = _by_pieces(keys, lambda piece: table.lookup(piece, False, _ANY_AGE, now))
     keys, values, meta = _present(keys, values, meta)
     return ScanPage(keys, RowBatch(values, meta, producers.names(request.known_producers)), cursor)
 
@@ -42,7 +48,7 @@ def export(table: EmbeddingTable, request: Export, now: int, producers: Producer
     if keys is None:
         records, meta = np.empty((0, table.record_floats), np.float32), table.none()[1]
     else:
-        records, meta = table.records(keys, now)
+        records, meta = _by_pieces(keys, lambda piece: table.records(piece, now))
     keys, records, meta = _present(keys, records, meta)
     return ScanPage(keys, RowBatch(records, meta, producers.names(request.known_producers)), cursor)
 
@@ -53,6 +59,15 @@ def feature_scan(table: FeatureTable, request: FeatureScan, now: int, producers:
     columns, meta = table.none() if keys is None else table.lookup(keys, _ANY_AGE, now)
     keys, columns, meta = _present(keys, columns, meta)
     return FeaturePage(keys, FeatureBatch(columns, meta, producers.names(request.known_producers)), cursor)
+
+
+def _by_pieces(keys: Keys, read: Callable[[Keys], tuple[Any, Meta]]) -> tuple[Any, Meta]:
+    """What `read` gives of all keys: arrays with an element for each."""
+    pieces = [read(keys[at : at + _PIECE_ROWS]) for at in range(0, len(keys), _PIECE_ROWS)]
+    if len(pieces) == 1:
+        return pieces[0]
+    rows, meta = zip(*pieces, strict=True)
+    return np.concatenate(rows), np.concatenate(meta)
 
 
 def _present(keys: Keys | None, rows: Any, meta: Meta) -> tuple[Keys | None, Any, Meta]:

@@ -128,10 +128,12 @@ class OracleTable:
             self._stamp(row, at_step)
 
     def set_learning_rate(self, lr: float) -> None:
-        """Change the learning rate of pushes to come."""
+        """Change the learning rate of pushes to come; the rate of now is no change."""
         assert self.optimizer is not None
-        self.settle()
-        self.optimizer = self.optimizer.with_lr(lr)
+        wanted = self.optimizer.with_lr(lr)
+        if wanted != self.optimizer:
+            self.settle()
+            self.optimizer = wanted
 
     def settle(self) -> None:
         """Apply all that waits."""
