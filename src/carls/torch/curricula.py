@@ -76,7 +76,7 @@ class SoftWeights(_Weighing):
 
 @dataclass(frozen=True)
 class Filter(_Weighing):
-    """Weight 1 where `agreement` is at least `threshold`, else 0: labels that few checkpoints predict are out.
+    """Weight 1 where `agreement` is at least `threshold`, else 0: what few checkpoints predict is out.
 
     Reads tables of `LabelQualityMaker`. As D. T. Nguyen et al., "SELF: Learning to Filter Noisy Labels
     with Self-Ensembling", ICLR 2020, do with the average prediction.

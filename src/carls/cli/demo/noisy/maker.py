@@ -1,0 +1,32 @@
+"""What the maker of the demo is given: the examples, and how the model sees them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from carls.cli.demo.maker import probabilities
+from carls.cli.demo.noisy.problem import Labels
+from carls.client import Model
+from carls.keys import Keys
+
+
+class Examples:
+    """Images and their given labels, for `LabelQualityMaker`; an example's key is its row number.
+
+    Args:
+        features: (n, d) float32.
+        given: (n,) int64.
+    """
+
+    def __init__(self, features: npt.NDArray[np.float32], given: Labels) -> None:
+        self.features = features
+        self.given = given
+
+    def predict(self, model: Model, keys: Keys) -> npt.NDArray[np.float32]:
+        """(n, classes) float32 probabilities by a checkpoint of `Perceptron`, with numpy alone."""
+        return probabilities(model, self.features[keys.integers])
+
+    def labels(self, keys: Keys) -> Labels:
+        """(n,) int64 given labels."""
+        return self.given[keys.integers]
