@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from rich.console import Console
@@ -67,9 +68,8 @@ def run_experiment(plan: NoisyPlan, bank_url: str | None, console: Console) -> N
             task = tasks[job.case]
             bars.start_task(task)
             its_bank = bank if job.knowledge is BankKnowledge else own_bank
-            run = _run(
-                job, its_bank, problems[job.seed], outcome.processes, lambda task=task: bars.advance(task)
-            )
+            advance = partial(bars.advance, task)
+            run = _run(job, its_bank, problems[job.seed], outcome.processes, advance)
             outcome.runs[job.case].append(run)
     return outcome
 

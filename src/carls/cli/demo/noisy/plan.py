@@ -14,13 +14,12 @@ EVERY_STEP = "synchronous, every step"
 #: Drift limits of the sweep, in checkpoints; None: unbounded.
 DRIFTS = (0, 1, 4, 16, None)
 #: Steps between two tests, for the curves.
-TEST_STEPS = 39
+TEST_STEPS = 78
 
 _KNOWLEDGE: dict[str, type[Knowledge] | None] = {
     "carls": BankKnowledge,
     "baseline": None,
     "synchronous": OwnKnowledge,
-    EVERY_STEP: OwnKnowledge,
 }
 
 
@@ -77,7 +76,7 @@ class NoisyPlan:
         if epochs is not None:
             return NoisyPlan(noise, replace(recipe, epochs=epochs), seeds)
         goal = GOALS[noise]
-        return NoisyPlan(noise, recipe, seeds, goal, 8, 0 if goal is None else 1, min(seeds, 2))
+        return NoisyPlan(noise, recipe, seeds, goal, 13, 0 if goal is None else 1, min(seeds, 2))
 
     @property
     def jobs(self) -> list[Job]:
@@ -85,7 +84,7 @@ class NoisyPlan:
         jobs = [
             Job(case, _KNOWLEDGE[case], self.recipe, seed) for seed in range(self.seeds) for case in CASES
         ]
-        slow = replace(self.recipe, epochs=self.race_epochs).every_step() if self.race_seeds else self.recipe
+        slow = replace(self.recipe, epochs=self.race_epochs).every_step()
         jobs += [Job(EVERY_STEP, OwnKnowledge, slow, seed) for seed in range(self.race_seeds)]
         jobs += [
             Job(drift_case(drift), BankKnowledge, replace(self.recipe, drift_checkpoints=drift), seed)

@@ -97,8 +97,8 @@ def load() -> dict[str, npt.NDArray[np.uint8]]:
     path = Path(folder or ".") / "fashion_mnist" / "fashion_mnist_30k.npz"
     if not path.exists():
         raise CarlsError(
-            f"{path} is not there: set CARLS_DATA to a folder with it. It has the arrays train_images "
-            "(n, 28, 28) and train_labels (n,), the first of Fashion-MNIST, 10,000 or more, and test_images and "
+            f"{path} is not there: set CARLS_DATA to a folder with it. It has Fashion-MNIST's first 10,000 "
+            "images or more, train_images (n, 28, 28) and train_labels (n,), and test_images and "
             "test_labels, all uint8"
         )
     names = ("train_images", "train_labels", "test_images", "test_labels")
@@ -110,4 +110,5 @@ def load() -> dict[str, npt.NDArray[np.uint8]]:
 
 
 def _pixels(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    pixels: npt.NDArray[np.float32] = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    return pixels

@@ -45,5 +45,5 @@ CHOSEN = {
     "symmetric": NoisyRecipe(),
     "asymmetric": NoisyRecipe(),
 }
-#: Accuracy in percent that the ways are compared at by time. The baseline never has it.
-GOALS = {"symmetric": 82.5, "asymmetric": None}
+#: Accuracy in percent that the ways are compared at by time; None: they are not.
+GOALS = {"symmetric": 83.0, "asymmetric": None}
