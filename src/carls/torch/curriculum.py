@@ -78,7 +78,8 @@ class CurriculumLoss(nn.Module):
         max_age_s: rows written more than so many seconds ago are unknown; None: no bound.
 
     Attributes:
-        last_read: `CurriculumRead` of the last `forward`; None before, and in the warm-up.
+        last_read: `CurriculumRead` of the last `forward`; None before, in the warm-up, and of
+            an empty batch.
 
     Raises:
         InvalidSpecError: a curriculum that is none, or a table without the columns that it needs.
@@ -137,7 +138,7 @@ class CurriculumLoss(nn.Module):
         Raises:
             InvalidValueError: counts that do not fit, or a loss that is not per example.
         """
-        if self.strength(step) == 0.0:
+        if self.strength(step) == 0.0 or len(outputs) == 0:
             self.last_read = None
             return self._mean(self._losses(outputs, targets))
         batch = _keys(keys)
@@ -189,9 +190,9 @@ class CurriculumLoss(nn.Module):
         steps = rows.step[usable]
         self.last_read = CurriculumRead(
             staleness=step - steps[steps >= 0],
-            unknown=float(1 - usable.mean()) if len(usable) else 0.0,
+            unknown=float(1 - usable.mean()),
             weight=weight,
-            relabelled=float((target != given).mean()) if len(given) else 0.0,
+            relabelled=float((target != given).mean()),
         )
         return weight, target
 
