@@ -3,7 +3,6 @@
 from carls.makers.label_quality import LabelQualityMaker
 from carls.makers.labels import LabelMaker
 from carls.makers.maker import KnowledgeMaker, Write
-from carls.makers.predictions import Predict
 from carls.makers.process import MakerProcess
 from carls.makers.progress import Progress
 from carls.makers.runner import MakerRunner
@@ -16,7 +15,6 @@ __all__ = [
     "LabelQualityMaker",
     "MakerProcess",
     "MakerRunner",
-    "Predict",
     "Progress",
     "Schedule",
     "StalestFirst",
