@@ -141,7 +141,7 @@ def test_the_maker_predicts_what_the_network_does():
     network = Perceptron(5, 4, 3, dropout=0.0)
     x = np.random.default_rng(0).random((6, 5), np.float32)
     tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    examples = Examples(x, np.arange(6) % 3)
+    examples = Examples(x, np.arange(6) % 3, threads=1)
     keys = carls.Keys.of([4, 0])
     got = examples.predict(carls.Model("net", 1, 0, 0.0, "", tensors), keys)
     expected = torch.softmax(network(torch.from_numpy(x[[4, 0]])), dim=1).detach().numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +35,12 @@ class Knowledge(ABC):
         waited_s: seconds that the trainer has waited for a maker.
     """
 
+    #: Threads that the maker computes with.
+    threads: ClassVar[int]
+
     def __init__(self, bank: Bank, table: str, problem: NoisyProblem, recipe: NoisyRecipe) -> None:
         self.quality = bank.features(table, LabelQualityMaker.QUALITY, keys="int64")
-        examples = Examples(problem.features, problem.given)
+        examples = Examples(problem.features, problem.given, self.threads)
         self.maker = LabelQualityMaker(self.quality, examples.predict, examples.labels, decay=recipe.decay)
         self.loss = CurriculumLoss(
             self.quality,
@@ -72,6 +76,8 @@ class BankKnowledge(Knowledge):
         table: name of the table and of the model.
     """
 
+    threads = 1  # the trainer computes at the same time
+
     def __init__(self, bank: Bank, table: str, problem: NoisyProblem, recipe: NoisyRecipe) -> None:
         super().__init__(bank, table, problem, recipe)
         drift = recipe.drift_checkpoints
@@ -85,6 +91,8 @@ class BankKnowledge(Knowledge):
 
 class OwnKnowledge(Knowledge):
     """Lets the maker work inside the trainer, which stands still meanwhile."""
+
+    threads = 2
 
     def __init__(self, bank: Bank, table: str, problem: NoisyProblem, recipe: NoisyRecipe) -> None:
         super().__init__(bank, table, problem, recipe)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from carls.cli.demo.maker import probabilities
 from carls.cli.demo.noisy.problem import Labels
@@ -17,15 +18,18 @@ class Examples:
     Args:
         features: (n, d) float32.
         given: (n,) int64.
+        threads: that numpy may compute with.
     """
 
-    def __init__(self, features: npt.NDArray[np.float32], given: Labels) -> None:
+    def __init__(self, features: npt.NDArray[np.float32], given: Labels, threads: int) -> None:
         self.features = features
         self.given = given
+        self.threads = threads
 
     def predict(self, model: Model, keys: Keys) -> npt.NDArray[np.float32]:
         """(n, classes) float32 probabilities by a checkpoint of `Perceptron`, with numpy alone."""
-        return probabilities(model, self.features[keys.integers])
+        with threadpool_limits(self.threads):
+            return probabilities(model, self.features[keys.integers])
 
     def labels(self, keys: Keys) -> Labels:
         """(n,) int64 given labels."""
