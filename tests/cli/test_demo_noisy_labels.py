@@ -157,7 +157,7 @@ def test_the_full_plan_has_the_race_and_the_sweep_and_a_short_one_has_not():
     cases = [job.case for job in full.jobs]
     assert {case: cases.count(case) for case in CASES} == dict.fromkeys(CASES, 3)
     assert cases.count(EVERY_STEP) == 1
-    assert {cases.count(drift_case(drift)) for drift in DRIFTS} == {2}
+    assert {cases.count(drift_case(drift)) for drift in DRIFTS} == {1}
     every = next(job.recipe for job in full.jobs if job.case == EVERY_STEP)
     assert every.refresh_steps == 1
     assert every.decay**full.recipe.refresh_steps == pytest.approx(full.recipe.decay)

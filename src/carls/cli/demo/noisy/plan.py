@@ -76,7 +76,7 @@ class NoisyPlan:
         if epochs is not None:
             return NoisyPlan(noise, replace(recipe, epochs=epochs), seeds)
         goal = GOALS[noise]
-        return NoisyPlan(noise, recipe, seeds, goal, 13, 0 if goal is None else 1, min(seeds, 2))
+        return NoisyPlan(noise, recipe, seeds, goal, 11, 0 if goal is None else 1, sweep_seeds=1)
 
     @property
     def jobs(self) -> list[Job]:

@@ -24,19 +24,24 @@ Figure = tuple[str, str, Callable[[NoisyRun], float]]
 def to_results(outcome: NoisyOutcome) -> list[Result]:
     """The figures of all cases, the headline first; each is a mean over the seeds."""
     results = [
-        _result(outcome, case, figure, "baseline")
+        _result(case, outcome.runs[case], figure, "baseline", outcome.runs["baseline"])
         for case in CASES
-        for figure in _figures(outcome.runs[case], outcome.plan.goal)
+        for figure in _figures(outcome.runs[case])
     ]
-    if EVERY_STEP in outcome.runs:
-        race = [_SPEED, _time_to(outcome.plan.goal)]
-        race = _reached(race, outcome.runs[EVERY_STEP])
-        results += [_result(outcome, EVERY_STEP, figure, "carls") for figure in race]
-    for drift in DRIFTS:
-        if drift_case(drift) in outcome.runs:
-            runs = outcome.runs[drift_case(drift)]
+    if outcome.plan.goal is not None:
+        race = _race(outcome)
+        for figure in (_SPEED, _time_to(outcome.plan.goal)):
             results += [
-                _result(outcome, drift_case(drift), figure, drift_case(0)) for figure in _figures(runs, None)
+                _result(case, runs, figure, "carls", race["carls"])
+                for case, runs in race.items()
+                if (case == EVERY_STEP or figure is not _SPEED) and _reached(figure, runs)
+            ]
+    if outcome.plan.sweep_seeds:
+        synchronous = outcome.runs[drift_case(0)]
+        for case in map(drift_case, DRIFTS):
+            results += [
+                _result(case, outcome.runs[case], figure, drift_case(0), synchronous)
+                for figure in _figures(outcome.runs[case])
             ]
     return results
 
@@ -73,15 +78,13 @@ def _accuracy_table(outcome: NoisyOutcome) -> Table:
 
 
 def _race_table(outcome: NoisyOutcome, goal: float) -> Table:
-    table = _table(f"Seconds of training until {goal} % on the test data", ("mean", "steps/s", "seeds"))
-    for case in ("carls", "synchronous", EVERY_STEP):
-        runs = outcome.runs[case]
+    table = _table(f"Seconds of training until {goal} % on the test data", ("time", "steps/s"))
+    for case, runs in _race(outcome).items():
         seconds = np.mean([run.seconds_to(goal) for run in runs])
         table.add_row(
             case,
             f"{seconds:.2f} s" if np.isfinite(seconds) else "not reached",
             f"{np.mean([run.steps_per_s for run in runs]):.0f}",
-            str(len(runs)),
         )
     return table
 
@@ -119,12 +122,17 @@ def _staleness(runs: list[NoisyRun]) -> str:
 _SPEED: Figure = ("steps", "1/s", lambda run: run.steps_per_s)
 
 
-def _time_to(goal: float | None) -> Figure:
-    assert goal is not None
+def _time_to(goal: float) -> Figure:
     return (f"time to {goal} %", "s", lambda run: run.seconds_to(goal))
 
 
-def _figures(runs: list[NoisyRun], goal: float | None) -> list[Figure]:
+def _race(outcome: NoisyOutcome) -> dict[str, list[NoisyRun]]:
+    """The runs that are compared by time to the goal: of all ways the same seeds."""
+    seeds = outcome.plan.race_seeds
+    return {case: outcome.runs[case][:seeds] for case in ("carls", "synchronous", EVERY_STEP)}
+
+
+def _figures(runs: list[NoisyRun]) -> list[Figure]:
     """What is told of runs; only those that read a table know about staleness."""
     figures: list[Figure] = [
         ("accuracy", "%", lambda run: run.accuracy),
@@ -138,21 +146,18 @@ def _figures(runs: list[NoisyRun], goal: float | None) -> list[Figure]:
             ("examples unknown", "%", lambda run: 100 * run.unknown),
             ("waited for the maker", "s", lambda run: run.waited_s),
         ]
-    if goal is not None:
-        figures.append(_time_to(goal))
-    return _reached(figures, runs)
+    return figures
 
 
-def _reached(figures: list[Figure], runs: list[NoisyRun]) -> list[Figure]:
-    """Without the time to a goal that some run never reached: it has no mean, and JSON no infinity."""
-    return [figure for figure in figures if all(np.isfinite(figure[2](run)) for run in runs)]
+def _reached(figure: Figure, runs: list[NoisyRun]) -> bool:
+    """Whether all runs have the figure: JSON has no infinity for a goal that was never reached."""
+    return bool(np.isfinite([figure[2](run) for run in runs]).all())
 
 
-def _result(outcome: NoisyOutcome, case: str, figure: Figure, against: str) -> Result:
+def _result(case: str, runs: list[NoisyRun], figure: Figure, against: str, others: list[NoisyRun]) -> Result:
     metric, unit, of = figure
-    values = [of(run) for run in outcome.runs[case]]
-    compared = [of(run) for run in outcome.runs[against]] if case != against else []
-    comparable = bool(compared) and np.all(np.isfinite(compared)) and np.mean(compared) != 0
+    values, compared = [of(run) for run in runs], [of(run) for run in others]
+    comparable = case != against and bool(np.isfinite(compared).all()) and np.mean(compared) != 0
     return Result(
         case=case,
         metric=metric,
