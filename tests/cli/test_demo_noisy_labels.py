@@ -168,9 +168,9 @@ def test_the_full_plan_has_the_race_and_the_sweep_and_a_short_one_has_not():
         assert {job.case for job in short.jobs} == set(CASES)
 
 
-def run_of(*accuracies):
+def run_of(*accuracies, staleness=(3, 5)):
     curve = np.array([(78 * i, 0.5 * i, accuracy) for i, accuracy in enumerate(accuracies, start=1)])
-    return NoisyRun(curve, np.array([3, 5]), 0.0, 0.0)
+    return NoisyRun(curve, np.array(staleness, np.int64), 0.0, 0.0)
 
 
 def test_time_to_a_goal_is_that_of_the_first_test_that_reached_it():
@@ -185,12 +185,17 @@ def test_time_to_a_goal_is_that_of_the_first_test_that_reached_it():
 def test_a_goal_that_was_never_reached_leaves_no_infinity_in_the_figures():
     plan = NoisyPlan.of("symmetric", 1, None, quick=False)
     runs = {job.case: [run_of(70, 84)] for job in plan.jobs}
-    runs["baseline"] = runs[EVERY_STEP] = [run_of(70, 71)]
+    runs["baseline"], runs[EVERY_STEP] = [run_of(70, 71, staleness=())], [run_of(70, 71)]
     results = to_results(NoisyOutcome(plan, runs, [0.4]))
     assert all(np.isfinite(result.value) for result in results)
     assert all(result.ratio is None or np.isfinite(result.ratio) for result in results)
     reached = [result.case for result in results if result.metric.startswith("time to")]
     assert reached == ["carls", "synchronous"]
+    told = {(result.case, result.metric): result for result in results}
+    assert told["carls", "accuracy"].ratio == pytest.approx(84 / 71)
+    assert told["carls", "staleness, median"].value == 4
+    assert told["carls", "staleness, median"].against is None
+    assert ("baseline", "staleness, median") not in told
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ def _accuracy_table(outcome: NoisyOutcome) -> Table:
 
 
 def _race_table(outcome: NoisyOutcome, goal: float) -> Table:
-    table = _table(f"Seconds of training until {goal} % on the test data", ("time", "steps/s"))
+    table = _table(f"Seconds of training until {goal} %", ("time", "steps/s"))
     for case, runs in _race(outcome).items():
         seconds = np.mean([run.seconds_to(goal) for run in runs])
         table.add_row(
@@ -141,12 +141,17 @@ def _figures(runs: list[NoisyRun]) -> list[Figure]:
     ]
     if all(len(run.staleness) for run in runs):
         figures += [
-            ("staleness, median", "steps", lambda run: float(np.median(run.staleness))),
-            ("staleness, 95 %", "steps", lambda run: float(np.percentile(run.staleness, 95))),
+            ("staleness, median", "steps", lambda run: _percentile(run, 50)),
+            ("staleness, 95 %", "steps", lambda run: _percentile(run, 95)),
             ("examples unknown", "%", lambda run: 100 * run.unknown),
             ("waited for the maker", "s", lambda run: run.waited_s),
         ]
     return figures
+
+
+def _percentile(run: NoisyRun, percent: float) -> float:
+    """Of the staleness of a run; not a number for one that read no rows."""
+    return float(np.percentile(run.staleness, percent)) if len(run.staleness) else float("nan")
 
 
 def _reached(figure: Figure, runs: list[NoisyRun]) -> bool:
