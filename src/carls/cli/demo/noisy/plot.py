@@ -49,7 +49,7 @@ def _draw_steps(axis: Any, outcome: NoisyOutcome) -> None:
             axis.fill_between(steps, low, high, color=_COLOURS[case], alpha=0.15, linewidth=0)
     axis.set(xlabel="training step", ylabel="test accuracy, %")
     axis.grid(alpha=0.3)
-    axis.legend(loc="lower left")
+    axis.legend(loc="lower center")
 
 
 def _draw_seconds(axis: Any, outcome: NoisyOutcome) -> None:
@@ -62,10 +62,11 @@ def _draw_seconds(axis: Any, outcome: NoisyOutcome) -> None:
     if outcome.plan.goal is not None:
         axis.axhline(outcome.plan.goal, color="black", linewidth=0.8, label=f"{outcome.plan.goal} %")
         axis.set_xscale("log")
+        axis.set_xlim(left=axis.get_xlim()[0] / 20)  # room for the legend
         axis.set_ylim(bottom=lowest - 5)
     axis.set(xlabel="seconds of training", ylabel="test accuracy, %")
     axis.grid(alpha=0.3)
-    axis.legend(loc="lower right")
+    axis.legend(loc="upper left" if outcome.plan.goal is not None else "lower right")
 
 
 def _draw_sweep(axis: Any, outcome: NoisyOutcome) -> None:
@@ -85,6 +86,6 @@ def _draw_sweep(axis: Any, outcome: NoisyOutcome) -> None:
     axis.set_xticks(places, ["unbounded" if drift is None else str(drift) for drift in DRIFTS])
     axis.grid(alpha=0.3)
     right = axis.twinx()
-    right.plot(places, speed.mean(axis=1), "--s", color=_COLOURS["baseline"])
-    right.set_ylabel("steps a second", color=_COLOURS["baseline"])
-    right.set_ylim(bottom=0)
+    right.plot(places, speed.mean(axis=1), "--s", color="black", linewidth=1, markersize=4)
+    right.set_ylabel("steps a second (dashed)")
+    right.set_ylim(0, 1.2 * float(speed.max()))
