@@ -1,4 +1,4 @@
-"""The commands `carls demo digits`, `... cora`, `... dynamic-normalization`, `... movielens`, `... noisy-labels`."""
+"""The commands `carls demo ...`, one for each problem."""
 
 from __future__ import annotations
 

@@ -12,9 +12,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from carls.cli.demo.fashion import Fashion
 from carls.cli.demo.noisy.knowledge import MAKER_BATCH, BankKnowledge
 from carls.cli.demo.noisy.plan import TEST_STEPS, Job, NoisyPlan
-from carls.cli.demo.noisy.problem import NoisyProblem, fashion
+from carls.cli.demo.noisy.problem import NoisyProblem, noisy
 from carls.cli.demo.noisy.trainer import NoisyRun, steps_of, train
 from carls.client import Bank, connect
 from carls.makers import MakerProcess
@@ -38,14 +39,14 @@ class NoisyOutcome:
     processes: dict[str, int] = field(default_factory=lambda: {"trainer": os.getpid()})
 
 
-def run_experiment(plan: NoisyPlan, bank_url: str | None, console: Console) -> NoisyOutcome:
+def run_experiment(data: Fashion, plan: NoisyPlan, bank_url: str | None, console: Console) -> NoisyOutcome:
     """Do what is planned: this process trains, others hold the bank and make.
 
     Args:
         bank_url: of a running bank; None starts one and stops it in the end.
     """
     torch.set_num_threads(1)
-    problems = [fashion(seed, plan.noise) for seed in range(plan.seeds)]
+    problems = [noisy(data, seed, plan.noise) for seed in range(plan.seeds)]
     cases = list(dict.fromkeys(job.case for job in plan.jobs))
     outcome = NoisyOutcome(plan, {case: [] for case in cases}, [problem.wrong for problem in problems])
     with ExitStack() as stack:

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from carls.cli.demo.fashion import Labels
 from carls.cli.demo.maker import probabilities
-from carls.cli.demo.noisy.problem import Labels
 from carls.client import Model
 from carls.keys import Keys
 

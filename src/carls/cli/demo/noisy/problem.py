@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from carls.errors import CarlsError
+from carls.cli.demo.fashion import Fashion, Labels
 
 CLASSES = 10
 #: Images to train on, the first of the data set.
@@ -20,8 +17,6 @@ NOISE_SHARE = 0.4
 #: What a class is taken for: boots for sneakers, sneakers for sandals, pullovers for shirts, and
 #: dresses and coats for each other.
 _MISTAKEN = {9: 7, 7: 5, 2: 6, 3: 4, 4: 3}
-
-Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,43 +67,8 @@ def asymmetric(labels: Labels, seed: int, share: float = NOISE_SHARE) -> Labels:
 NOISES = {"symmetric": symmetric, "asymmetric": asymmetric}
 
 
-def fashion(seed: int, noise: str) -> NoisyProblem:
+def noisy(data: Fashion, seed: int, noise: str) -> NoisyProblem:
     """The first 10,000 training images with the noise of a seed, and all test images."""
-    arrays = load()
-    images, labels = arrays["train_images"][:TRAIN_IMAGES], arrays["train_labels"][:TRAIN_IMAGES]
-    true = labels.astype(np.int64)
-    given = NOISES[noise](true, seed)
-    return NoisyProblem(
-        features=_pixels(images),
-        given=given,
-        wrong=float((given != true).mean()),
-        test_features=_pixels(arrays["test_images"]),
-        test_labels=arrays["test_labels"].astype(np.int64),
-    )
-
-
-def load() -> dict[str, npt.NDArray[np.uint8]]:
-    """The arrays of $CARLS_DATA/fashion_mnist/fashion_mnist_30k.npz.
-
-    Raises:
-        CarlsError: it is not there, or cannot be read.
-    """
-    folder = os.environ.get("CARLS_DATA")
-    path = Path(folder or ".") / "fashion_mnist" / "fashion_mnist_30k.npz"
-    if not path.exists():
-        raise CarlsError(
-            f"{path} is not there: set CARLS_DATA to a folder with it. It has Fashion-MNIST's first 10,000 "
-            "images or more, train_images (n, 28, 28) and train_labels (n,), and test_images and "
-            "test_labels, all uint8"
-        )
-    names = ("train_images", "train_labels", "test_images", "test_labels")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CarlsError(f"{path} cannot be read ({error}): replace it") from None
-
-
-def _pixels(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    pixels: npt.NDArray[np.float32] = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
-    return pixels
+    features, labels = data.train[:TRAIN_IMAGES], data.train_labels[:TRAIN_IMAGES]
+    given = NOISES[noise](labels, seed)
+    return NoisyProblem(features, given, float((given != labels).mean()), data.test, data.test_labels)
