@@ -24,6 +24,17 @@ def test_public_names() -> None:
         assert getattr(carls, name).__doc__ or name == "__version__"
 
 
+def test_public_names_of_the_parts() -> None:
+    import carls.makers
+    import carls.torch
+
+    for part in (carls.makers, carls.torch):
+        assert part.__all__ == sorted(part.__all__)
+        assert all(getattr(part, name).__doc__ for name in part.__all__)
+    assert {"LabelMaker", "LabelQualityMaker"} <= set(carls.makers.__all__)
+    assert {"CurriculumLoss", "Filter", "Relabel", "SoftWeights"} <= set(carls.torch.__all__)
+
+
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[-1][:30])
 def test_code_in_the_pages_works_as_pasted(block: str) -> None:
     done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=100)

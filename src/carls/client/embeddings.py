@@ -55,7 +55,7 @@ class EmbeddingTable(SamplingTable, SearchTable):
 
     def __init__(self, bank: Any, name: str, spec: EmbeddingSpec, wire_dtype: str = "float32") -> None:
         self.wire_dtype = check_dtype("wire_dtype", wire_dtype)
-        self._prefetched = Prefetched()
+        self._prefetched = Prefetched[Rows]()
         super().__init__(bank, name, spec)
 
     @property

@@ -6,9 +6,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
 
-from carls.client.results import Rows
+from carls.client.results import RowsMeta
 from carls.keys import Keys
 from carls.messages import AgeBound
 
@@ -18,30 +19,33 @@ MAX_PREFETCHED = 8
 #: What a look-up is asked with: keys, whether to create rows, and the bound on their age.
 Question: TypeAlias = tuple[Keys, bool, AgeBound]
 
+R = TypeVar("R", bound=RowsMeta)
 
-class _Ahead(NamedTuple):
+
+@dataclass(frozen=True, eq=False)
+class _Ahead(Generic[R]):
     question: Question
-    rows: Future[Rows]
+    rows: Future[R]
 
 
-class Prefetched:
+class Prefetched(Generic[R]):
     """The look-ups under way, oldest first. Thread-safe. The one that is one too many is dropped."""
 
     def __init__(self) -> None:
-        self._ahead: deque[_Ahead] = deque()
+        self._ahead: deque[_Ahead[R]] = deque()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._ahead)
 
-    def start(self, question: Question, begin: Callable[[int], Future[Rows]]) -> None:
+    def start(self, question: Question, begin: Callable[[int], Future[R]]) -> None:
         """Keep the look-up that `begin` starts; it is told how many are ahead of it."""
         with self._lock:
             if len(self._ahead) == MAX_PREFETCHED:
                 self._ahead.popleft().rows.cancel()
             self._ahead.append(_Ahead(question, begin(len(self._ahead))))
 
-    def take(self, question: Question) -> Future[Rows] | None:
+    def take(self, question: Question) -> Future[R] | None:
         """The oldest look-up that asks just this; the caller waits for it."""
         keys, *rest = question
         with self._lock:

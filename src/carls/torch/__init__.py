@@ -1,5 +1,7 @@
 """PyTorch modules over a bank; they know tables, never a transport."""
 
+from carls.torch.curricula import Curriculum, Filter, Relabel, SoftWeights
+from carls.torch.curriculum import CurriculumLoss, CurriculumRead
 from carls.torch.embedding import DynamicEmbedding
 from carls.torch.losses import SampledSigmoidLoss, SampledSoftmaxLoss
 from carls.torch.memory import Clusters, GaussianMemory
@@ -9,12 +11,18 @@ from carls.torch.sparse_features import SparseFeatureEmbedding
 
 __all__ = [
     "Clusters",
+    "Curriculum",
+    "CurriculumLoss",
+    "CurriculumRead",
     "DynamicEmbedding",
     "DynamicNormalization",
+    "Filter",
     "GaussianMemory",
     "GraphRegularizer",
     "NeighbourRead",
+    "Relabel",
     "SampledSigmoidLoss",
     "SampledSoftmaxLoss",
+    "SoftWeights",
     "SparseFeatureEmbedding",
 ]

@@ -1,4 +1,4 @@
-"""The commands `carls demo digits`, `carls demo cora`, `... dynamic-normalization` and `... movielens`."""
+"""The commands `carls demo ...`, one for each problem."""
 
 from __future__ import annotations
 
@@ -144,6 +144,47 @@ def movielens(
     write_plot(plot, outcome, title)
     console.print(to_table(outcome, title))
     console.print(_together(outcome.processes) + ".")
+    console.print(_written(json, plot), soft_wrap=True)
+
+
+@app.command()
+def noisy_labels(
+    noise: Annotated[str, typer.Option(help="Which labels are wrong: symmetric, asymmetric.")] = "symmetric",
+    seeds: Seeds = 3,
+    epochs: Annotated[
+        int | None, typer.Option(help="Walks over the images; the tuned number if not given.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One seed and three epochs: shows that it runs.")
+    ] = False,
+    json: Json = None,
+    plot: Plot = Path("carls-noisy-labels.png"),
+    bank: BankUrl = None,
+) -> None:
+    """Clothes of which four in ten labels are wrong: checkpoints tell which labels to believe."""
+    _require_extra()
+    from carls.cli.demo.fashion import load
+    from carls.cli.demo.noisy.problem import NOISES
+
+    _require(noise in NOISES, "noise", noise, " or ".join(NOISES))
+    _require(epochs is None or epochs >= 1, "epochs", epochs, "1 or more")
+    _check_options(seeds, None, json, plot)
+    _check_server(bank)
+    data = load()  # what is not there is found out before anything is started
+    from carls.cli.demo.noisy.experiment import run_experiment
+    from carls.cli.demo.noisy.plan import NoisyPlan
+    from carls.cli.demo.noisy.plot import write_plot
+    from carls.cli.demo.noisy.report import to_results, to_tables
+
+    console = Console()
+    plan = NoisyPlan.of(noise, seeds, epochs, quick)
+    outcome = run_experiment(data, plan, bank, console)
+    if json is not None:
+        write_json(json, "demo noisy-labels", {**asdict(plan), "bank": bank}, to_results(outcome))
+    write_plot(plot, outcome)
+    for table in to_tables(outcome):
+        console.print(table)
+    console.print(_together(outcome.processes) + " (the last seed's maker).")
     console.print(_written(json, plot), soft_wrap=True)
 
 

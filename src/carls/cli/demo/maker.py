@@ -27,9 +27,14 @@ class VertexMaker(KnowledgeMaker):
         self.features = features
 
     def make(self, model: Model, keys: Keys) -> Sequence[Write]:
-        weights = model.tensors
-        x = self.features[keys.integers]
-        hidden = np.maximum(x @ weights["hidden.weight"].T + weights["hidden.bias"], 0)
-        logits = hidden @ weights["output.weight"].T + weights["output.bias"]
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return [Write(self.table, keys, odds / odds.sum(axis=1, keepdims=True))]
+        return [Write(self.table, keys, probabilities(model, self.features[keys.integers]))]
+
+
+def probabilities(model: Model, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What a checkpoint of `Perceptron` says of (n, d) inputs: (n, classes) probabilities."""
+    weights = model.tensors
+    hidden = np.maximum(x @ weights["hidden.weight"].T + weights["hidden.bias"], 0)
+    logits = hidden @ weights["output.weight"].T + weights["output.bias"]
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    result: npt.NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
+    return result

@@ -1,0 +1,175 @@
+"""The report of the noisy-labels demo: figures and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from rich.table import Table
+
+from carls.cli.demo.noisy.experiment import NoisyOutcome
+from carls.cli.demo.noisy.plan import CASES, DRIFTS, EVERY_STEP, drift_case
+from carls.cli.demo.noisy.trainer import NoisyRun
+from carls.cli.results import Result
+
+_METHODS = {
+    "carls": "carls",
+    "baseline": "cross entropy",
+    "synchronous": "synchronous",
+}
+
+Figure = tuple[str, str, Callable[[NoisyRun], float]]
+
+
+def to_results(outcome: NoisyOutcome) -> list[Result]:
+    """The figures of all cases, the headline first; each is a mean over the seeds."""
+    results = [
+        _result(case, outcome.runs[case], figure, "baseline", outcome.runs["baseline"])
+        for case in CASES
+        for figure in _figures(outcome.runs[case])
+    ]
+    if outcome.plan.goal is not None:
+        race = _race(outcome)
+        for figure in (_SPEED, _time_to(outcome.plan.goal)):
+            results += [
+                _result(case, runs, figure, "carls", race["carls"])
+                for case, runs in race.items()
+                if (case == EVERY_STEP or figure is not _SPEED) and _reached(figure, runs)
+            ]
+    if outcome.plan.sweep_seeds:
+        synchronous = outcome.runs[drift_case(0)]
+        for case in map(drift_case, DRIFTS):
+            results += [
+                _result(case, outcome.runs[case], figure, drift_case(0), synchronous)
+                for figure in _figures(outcome.runs[case])
+            ]
+    return results
+
+
+def to_tables(outcome: NoisyOutcome) -> list[Table]:
+    """The outcome as tables: accuracy, time to the goal, drift limits."""
+    tables = [_accuracy_table(outcome)]
+    if outcome.plan.goal is not None:
+        tables.append(_race_table(outcome, outcome.plan.goal))
+    if outcome.plan.sweep_seeds:
+        tables.append(_sweep_table(outcome))
+    return tables
+
+
+def _accuracy_table(outcome: NoisyOutcome) -> Table:
+    seeds = outcome.plan.seeds
+    table = _table(
+        f"{outcome.plan.noise} noise, {100 * np.mean(outcome.wrong):.0f} % of the labels wrong:\n"
+        f"test accuracy after the last step, {seeds} seed{'s' if seeds > 1 else ''}",
+        ("accuracy", "sd", "best on\nthe way", "steps/s", "staleness\nmedian (95 %)"),
+    )
+    for case in CASES:
+        runs = outcome.runs[case]
+        accuracy = [run.accuracy for run in runs]
+        table.add_row(
+            _METHODS[case],
+            f"{np.mean(accuracy):.1f} %",
+            "-" if len(runs) == 1 else f"{np.std(accuracy, ddof=1):.1f}",
+            f"{np.mean([run.best_accuracy for run in runs]):.1f} %",
+            f"{np.mean([run.steps_per_s for run in runs]):.0f}",
+            _staleness(runs),
+        )
+    return table
+
+
+def _race_table(outcome: NoisyOutcome, goal: float) -> Table:
+    table = _table(f"Seconds of training until {goal} %", ("time", "steps/s"))
+    for case, runs in _race(outcome).items():
+        seconds = np.mean([run.seconds_to(goal) for run in runs])
+        table.add_row(
+            case,
+            f"{seconds:.2f} s" if np.isfinite(seconds) else "not reached",
+            f"{np.mean([run.steps_per_s for run in runs]):.0f}",
+        )
+    return table
+
+
+def _sweep_table(outcome: NoisyOutcome) -> Table:
+    headings = ("accuracy", "steps/s", "staleness\nmedian (95 %)", "waited")
+    table = _table("Drift limits, in checkpoints", headings)
+    for drift in DRIFTS:
+        runs = outcome.runs[drift_case(drift)]
+        table.add_row(
+            "unbounded" if drift is None else str(drift),
+            f"{np.mean([run.accuracy for run in runs]):.1f} %",
+            f"{np.mean([run.steps_per_s for run in runs]):.0f}",
+            _staleness(runs),
+            f"{np.mean([run.waited_s for run in runs]):.1f} s",
+        )
+    return table
+
+
+def _table(title: str, headings: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _staleness(runs: list[NoisyRun]) -> str:
+    staleness = np.concatenate([run.staleness for run in runs])
+    if len(staleness) == 0:
+        return "-"
+    return f"{np.median(staleness):.0f} ({np.percentile(staleness, 95):.0f})"
+
+
+_SPEED: Figure = ("steps", "1/s", lambda run: run.steps_per_s)
+
+
+def _time_to(goal: float) -> Figure:
+    return (f"time to {goal} %", "s", lambda run: run.seconds_to(goal))
+
+
+def _race(outcome: NoisyOutcome) -> dict[str, list[NoisyRun]]:
+    """The runs that are compared by time to the goal: of all ways the same seeds."""
+    seeds = outcome.plan.race_seeds
+    return {case: outcome.runs[case][:seeds] for case in ("carls", "synchronous", EVERY_STEP)}
+
+
+def _figures(runs: list[NoisyRun]) -> list[Figure]:
+    """What is told of runs; only those that read a table know about staleness."""
+    figures: list[Figure] = [
+        ("accuracy", "%", lambda run: run.accuracy),
+        ("accuracy, best on the way", "%", lambda run: run.best_accuracy),
+        _SPEED,
+    ]
+    if all(len(run.staleness) for run in runs):
+        figures += [
+            ("staleness, median", "steps", lambda run: _percentile(run, 50)),
+            ("staleness, 95 %", "steps", lambda run: _percentile(run, 95)),
+            ("examples unknown", "%", lambda run: 100 * run.unknown),
+            ("waited for the maker", "s", lambda run: run.waited_s),
+        ]
+    return figures
+
+
+def _percentile(run: NoisyRun, percent: float) -> float:
+    """Of the staleness of a run; not a number for one that read no rows."""
+    return float(np.percentile(run.staleness, percent)) if len(run.staleness) else float("nan")
+
+
+def _reached(figure: Figure, runs: list[NoisyRun]) -> bool:
+    """Whether all runs have the figure: JSON has no infinity for a goal that was never reached."""
+    return bool(np.isfinite([figure[2](run) for run in runs]).all())
+
+
+def _result(case: str, runs: list[NoisyRun], figure: Figure, against: str, others: list[NoisyRun]) -> Result:
+    metric, unit, of = figure
+    values, compared = [of(run) for run in runs], [of(run) for run in others]
+    comparable = case != against and bool(np.isfinite(compared).all()) and np.mean(compared) != 0
+    return Result(
+        case=case,
+        metric=metric,
+        value=float(np.mean(values)),
+        unit=unit,
+        sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        n=len(values),
+        against=against if comparable else None,
+        ratio=float(np.mean(values) / np.mean(compared)) if comparable else None,
+    )
