@@ -157,15 +157,17 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
 
     def sample(self, wanted: Wanted, values: bool, now: int) -> Drawn:
         """Candidates, with values (contexts * n, dim) or None. Nothing is created, and no look-up counted."""
+        self._check_sample(wanted.n * len(wanted.lengths), values, 0)
+        # Before the keys are met: a call that fails is no use that fixes their type.
+        if self._rows is None and wanted.lengths.min() < wanted.n:
+            raise InvalidRequestError(
+                f"table {self.name!r} has 0 rows to draw from: fill it first", table=self.name
+            )
         for keys in (wanted.positives, wanted.exclude):
             if keys is not None:
                 self.rows(keys)
         rows = self._rows
-        if rows is None:
-            raise InvalidRequestError(
-                f"table {self.name!r} has 0 rows to draw from: fill it first", table=self.name
-            )
-        self._check_sample(wanted.n * len(wanted.lengths), values, 0)
+        assert rows is not None
 
         def read(keys: Keys) -> tuple[Bools, Vectors | None]:
             self._check_sample(len(keys), values, keys.nbytes)
