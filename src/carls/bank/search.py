@@ -72,6 +72,7 @@ def nearest(
         excluded = table.of_type(excluded)
     if table.core is None or len(table) == 0:
         return _nothing(len(queries))
+    table.settle()
     k = min(request.k, len(table))
     index = None if request.exact or table.index is None else table.index.for_search(request.metric)
     try:
