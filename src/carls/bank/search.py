@@ -89,6 +89,12 @@ def nearest(
             _threads(len(table) * queries.size),
             index,
         )
+    except _core.BatchTooLarge as error:
+        raise RequestTooLargeError(
+            f"search of table {table.name!r}: {error} in one reply; ask fewer queries at once, or for "
+            "fewer rows",
+            table=table.name,
+        ) from None
     except NO_ROOM as error:
         raise table.full(error) from None
     keys = (
