@@ -54,11 +54,13 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
     """Rows of vectors with an optimizer inside.
 
     `spec` is the one that the table was made with. Its learning rate may have been changed since.
-    `index` is what searches use in place of looking at every row, if there is one.
+    `index` is what searches use in place of looking at every row, if there is one. `closed` tells that the
+    table has gone, or its bank.
     """
 
     def __init__(self, name: str, spec: EmbeddingSpec) -> None:
         self.index: TableIndex | None = None
+        self.closed = False
         self._changes: deque[_Change] = deque(maxlen=MAX_LEARNING_RATES)
         self._sampler = Sampler(name)
         super().__init__(name, spec)
@@ -78,6 +80,7 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
 
     def close(self) -> None:
         super().close()
+        self.closed = True
         if self.index is not None:
             self.index.stop()
 
