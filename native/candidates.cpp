@@ -15,9 +15,6 @@ namespace carls {
 
 namespace {
 
-// Bytes of keys that one call gives.
-constexpr size_t kMaxKeyBytesOfCall = size_t{1} << 30;
-
 using Numbers = Vector<int64_t>;
 
 Weights::Kind kind_of(const std::string &name) {
@@ -58,10 +55,7 @@ nb::tuple keys(const Population &self, const Numbers &ranks) {
         for (size_t i = 0; i < n; ++i) numbers.data[i] = self.number(static_cast<size_t>(rank[i]));
         return nb::make_tuple(numbers.array, nb::none());
     }
-    if (bytes > kMaxKeyBytesOfCall) {
-        throw BatchTooLarge("the keys of one call take " + std::to_string(bytes) + " bytes: expected at most " +
-                            std::to_string(kMaxKeyBytesOfCall));
-    }
+    check_key_bytes(bytes);
     Result<int32_t> offsets({n + 1});
     Result<uint8_t> data({bytes});
     offsets.data[0] = 0;

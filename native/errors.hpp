@@ -1,7 +1,9 @@
 // What the core refuses, beside TableFull.
 #pragma once
 
+#include <cstddef>
 #include <stdexcept>
+#include <string>
 
 namespace carls {
 
@@ -9,5 +11,13 @@ namespace carls {
 struct BatchTooLarge : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
+
+// That the keys which one call gives are not too many bytes for a reply. Throws BatchTooLarge.
+inline void check_key_bytes(size_t bytes) {
+    constexpr size_t kMost = size_t{1} << 30;
+    if (bytes <= kMost) return;
+    throw BatchTooLarge("the keys of one call take " + std::to_string(bytes) + " bytes: expected at most " +
+                        std::to_string(kMost));
+}
 
 }  // namespace carls

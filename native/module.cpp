@@ -292,11 +292,16 @@ nb::tuple tuple_of(std::vector<Best<std::string>> &&best, const QueryGroups &que
     std::vector<int32_t> counts, offsets{0};
     std::vector<uint8_t> data;
     std::vector<float> scores;
+    size_t bytes = 0;
+    for (const auto &of_query : best) {
+        for (const auto &one : of_query.found) bytes += one.key.size();
+    }
+    check_key_bytes(bytes);
+    data.reserve(bytes);
     for (const auto &of_query : best) {
         counts.push_back(static_cast<int32_t>(of_query.found.size()));
         for (const auto &one : of_query.found) {
             data.insert(data.end(), one.key.begin(), one.key.end());
-            require(data.size() <= INT32_MAX, "expected less than 2 GiB of keys");
             offsets.push_back(static_cast<int32_t>(data.size()));
             scores.push_back(queries.score_of(one.rank));
         }

@@ -283,7 +283,7 @@ public:
 
     // Whoever makes, removes or writes a row says so here, under the stripe's write lock.
     void changed(uint32_t stripe, uint32_t number) {
-        Changes *changes = changes_.load(std::memory_order_relaxed);
+        Changes *changes = changes_.load(std::memory_order_acquire);
         if (changes != nullptr) changes->note(stripe, number);
     }
     // Has changes noted there from now on; false if they are noted elsewhere.

@@ -21,8 +21,9 @@ public:
         : weights_(weights), taken_(weights.by_place().size()), sums_(weights.block_sums()), order_(sums_.size()) {
         for (uint32_t b = 0; b < order_.size(); ++b) order_[b] = b;
         // The last places of some blocks are without a rank.
-        for (size_t place = weights.depth(); place <= taken_.size(); place += weights.depth()) {
-            taken_[place - 1] = weights.rank(place - 1) >= weights.size();
+        for (size_t b = 1; b <= order_.size(); ++b) {
+            const size_t last = b * weights.depth() - 1;
+            taken_[last] = weights.rank(last) >= weights.size();
         }
         take(excluded);
         saved_.clear();

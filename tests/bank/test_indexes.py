@@ -12,6 +12,9 @@ import pytest
 
 import carls
 from carls.bank import indexes
+from carls.bank.clock import Clock
+from carls.bank.embeddings import EmbeddingTable
+from carls.specs import IVF, EmbeddingSpec
 from carls.statistics import IndexStatistics
 
 DIM = 16
@@ -220,3 +223,12 @@ def test_an_index_follows_gradients_that_wait(bank: carls.Bank) -> None:
             found = table.nearest(targets, k=turn + 1, metric="squared_l2")
             assert (np.sort(found.keys.integers.reshape(100, -1), axis=1)[:, turn] == moved).all()
             _wait(table, _settled)
+
+
+def test_a_table_that_was_dropped_meanwhile_gets_no_index() -> None:
+    table, indexer = EmbeddingTable("t", EmbeddingSpec(dim=2, keys="int64")), indexes.Indexer(Clock())
+    table.close()
+    indexer.set(table, IVF())
+    assert table.index is not None
+    assert table.index.stopped
+    indexer.close()

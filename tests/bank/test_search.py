@@ -183,3 +183,14 @@ def test_a_filter_has_a_json_form() -> None:
     where = carls.Where("f", "c", isin=(np.int64(3), "x", np.True_))
     assert carls.Where.from_json(json.loads(json.dumps(where.to_json()))) == where
     assert where.values == (3, "x", True)
+
+
+@pytest.mark.slow
+def test_keys_too_long_for_a_reply_are_told() -> None:
+    with carls.connect() as bank:
+        table = bank.embeddings("t", dim=1)
+        keys = [f"{i:03d}".ljust(65_000, "x") for i in range(300)]
+        table.assign(keys, np.ones((300, 1), np.float32))
+        assert table.nearest(np.ones((3, 1)), k=300).counts.tolist() == [300] * 3
+        with pytest.raises(carls.RequestTooLargeError, match="fewer queries"):
+            table.nearest(np.ones((60, 1)), k=300)

@@ -54,11 +54,13 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
     """Rows of vectors with an optimizer inside.
 
     `spec` is the one that the table was made with. Its learning rate may have been changed since.
-    `index` is what searches use in place of looking at every row, if there is one.
+    `index` is what searches use in place of looking at every row, if there is one. `closed` tells that the
+    table has gone, or its bank.
     """
 
     def __init__(self, name: str, spec: EmbeddingSpec) -> None:
         self.index: TableIndex | None = None
+        self.closed = False
         self._changes: deque[_Change] = deque(maxlen=MAX_LEARNING_RATES)
         self._sampler = Sampler(name)
         super().__init__(name, spec)
@@ -78,6 +80,7 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
 
     def close(self) -> None:
         super().close()
+        self.closed = True
         if self.index is not None:
             self.index.stop()
 
@@ -157,15 +160,17 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
 
     def sample(self, wanted: Wanted, values: bool, now: int) -> Drawn:
         """Candidates, with values (contexts * n, dim) or None. Nothing is created, and no look-up counted."""
+        self._check_sample(wanted.n * len(wanted.lengths), values, 0)
+        # Before the keys are met: a call that fails is no use that fixes their type.
+        if self._rows is None and wanted.lengths.min() < wanted.n:
+            raise InvalidRequestError(
+                f"table {self.name!r} has 0 rows to draw from: fill it first", table=self.name
+            )
         for keys in (wanted.positives, wanted.exclude):
             if keys is not None:
                 self.rows(keys)
         rows = self._rows
-        if rows is None:
-            raise InvalidRequestError(
-                f"table {self.name!r} has 0 rows to draw from: fill it first", table=self.name
-            )
-        self._check_sample(wanted.n * len(wanted.lengths), values, 0)
+        assert rows is not None
 
         def read(keys: Keys) -> tuple[Bools, Vectors | None]:
             self._check_sample(len(keys), values, keys.nbytes)

@@ -130,6 +130,11 @@ class Indexer:
             if policy is None or self._closed:
                 return
             table.index = TableIndex(table, policy)
+            # It may have gone since it was found. Looked at after it has the index: who closes it looks the
+            # other way round.
+            if table.closed:
+                table.index.stop()
+                return
             self._indexes.append(table.index)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="carls indexer", daemon=True)

@@ -20,6 +20,9 @@ from carls.statistics import MemoryStatistics
 #: Contents that may be on their way to one memory at once.
 MAX_UPLOADS = 4
 
+#: Calls and points that a content may have counted: there is room for those to come in an int64.
+MAX_COUNT = 2**62
+
 MODES = ("read", "update", "grow")
 
 
@@ -116,12 +119,13 @@ class GaussianMemory(Table[GaussianMemorySpec]):
             )
         if len(request.points):
             check_points(self.name, request.points, dim)
-        if len(request.cluster) != len(request.points) or min(request.counts) < 0:
+        fits = len(request.cluster) == len(request.points)
+        if not fits or not 0 <= min(request.counts) <= max(request.counts) <= MAX_COUNT:
             raise InvalidValueError(
                 f"content for memory {self.name!r} with {len(request.points)} points, the clusters of "
                 f"{len(request.cluster)}, and counts {tuple(request.counts)}: expected a cluster for each "
                 "point, "
-                "and counts of 0 or more",
+                f"and counts from 0 to {MAX_COUNT}",
                 table=self.name,
             )
         with self._lock:

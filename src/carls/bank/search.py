@@ -72,6 +72,7 @@ def nearest(
         excluded = table.of_type(excluded)
     if table.core is None or len(table) == 0:
         return _nothing(len(queries))
+    table.settle()
     k = min(request.k, len(table))
     index = None if request.exact or table.index is None else table.index.for_search(request.metric)
     try:
@@ -88,6 +89,12 @@ def nearest(
             _threads(len(table) * queries.size),
             index,
         )
+    except _core.BatchTooLarge as error:
+        raise RequestTooLargeError(
+            f"search of table {table.name!r}: {error} in one reply; ask fewer queries at once, or for "
+            "fewer rows",
+            table=table.name,
+        ) from None
     except NO_ROOM as error:
         raise table.full(error) from None
     keys = (

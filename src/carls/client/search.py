@@ -27,6 +27,9 @@ _NEIGHBOUR_NBYTES = 64
 #: What `index=` may be.
 INDEXES = ("auto", "exact")
 
+#: What may be one query's keys among lists of excluded ones.
+_LISTS = (list, tuple, np.ndarray, Keys)
+
 
 class SearchTable(PortableTable[EmbeddingSpec]):
     """Verbs that find rows by what is in them."""
@@ -158,18 +161,17 @@ def key_lists(exclude: Any, n: int) -> tuple[KeyLists, bool]:
     """
     if exclude is None:
         return KeyLists.none(n), False
-    lists = isinstance(exclude, list | tuple) and any(
-        isinstance(one, list | tuple | np.ndarray | Keys) for one in exclude
-    )
+    lists = [one for one in exclude if isinstance(one, _LISTS)] if isinstance(exclude, list | tuple) else []
     if not lists:
         if not isinstance(exclude, Keys) and hasattr(exclude, "__len__") and len(exclude) == 0:
             return KeyLists.none(n), False
         keys = Keys.of(exclude)
         return KeyLists(keys, np.array([0] + [len(keys)] * n, np.int32)), True
-    if len(exclude) != n:
+    others = len(exclude) - len(lists)
+    if len(lists) != n or others:
         raise InvalidRequestError(
-            f"exclude has {len(exclude)} lists for {n} queries: expected a list for each, or one flat list "
-            "for all"
+            f"exclude has {len(lists)} lists{f' and {others} other elements' if others else ''} for {n} "
+            "queries: expected a list for each, or one flat list for all"
         )
     batches = [Keys.of(one) if len(one) else None for one in exclude]
     given = [batch for batch in batches if batch is not None]

@@ -37,7 +37,6 @@ class SearchHandlers:
         table = self._catalog.find_as(request.table, EmbeddingTable)
         where = parse_where(request.where)
         features = None if where is None else self._catalog.find_as(where.table, FeatureTable)
-        table.settle()
         found = nearest(table, request, where, features, self._writes.clock.ticks())
         table.tally.searched(len(request.queries))
         return found

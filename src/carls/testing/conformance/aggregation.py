@@ -24,11 +24,12 @@ class LazyAggregation:
             lambda table: table.lookup(["a"]).values,
             lambda table: table.lookup(["a"], create=False).values,
             lambda table: table.lookup_async(["a"]).result(10).values,
+            lambda table: table.sample(1).values[0],
             lambda table: next(iter(table.scan()))[1].values,
             lambda table: np.stack(table.to_arrow().column("value").to_numpy()),
             lambda table: np.stack(table.to_arrow(state=True).column("value").to_numpy()),
         ],
-        ids=["lookup", "no create", "async", "scan", "export", "export with state"],
+        ids=["lookup", "no create", "async", "sample", "scan", "export", "export with state"],
     )
     def test_whoever_reads_finds_the_mean(self, bank: Bank, read: Callable[[Any], Any]) -> None:
         table = bank.embeddings("t", aggregate="lazy", **_SPEC)
@@ -39,6 +40,15 @@ class LazyAggregation:
         rows = table.lookup(["a"])
         assert (rows.version.tolist(), rows.step.tolist()) == ([1], [7])
         assert table.statistics().pending == 0
+
+    def test_a_refused_search_leaves_waiting_what_waits(self, bank: Bank) -> None:
+        table = bank.embeddings("t", dim=2, aggregate="lazy", optimizer=carls.SGD(lr=1.0), keys="string")
+        bank.features("f", {"kind": "int32"}, keys="string")
+        for _ in range(2):
+            table.push_gradients(["a"], [[1, 1]])
+        with pytest.raises(carls.InvalidRequestError, match="no column"):
+            table.nearest([[1.0, 1.0]], where=carls.Where("f", "none", equals=1))
+        assert table.statistics().pending == 2
 
     def test_producers_wait_together(self, bank: Bank) -> None:
         table = bank.embeddings("t", aggregate=carls.Lazy(max_pending=4), **_SPEC)

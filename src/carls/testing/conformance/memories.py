@@ -49,6 +49,7 @@ BAD_CONTENTS: list[dict[str, Any]] = [
     {"cluster": np.array([0, 0, 0], np.int32)},
     {"counts": np.array([1, 2, 3])},
     {"counts": np.array([1, 2, 3, -4])},
+    {"counts": np.array([1, 2, 3, 2**63 - 1])},
     {"points": np.ones((70, DIM), np.float32), "cluster": np.arange(70)},
     {"points": np.ones((30, DIM), np.float32), "cluster": np.arange(30)},
     {"points": np.ones((5, DIM), np.float32), "cluster": np.zeros(5, np.int64)},

@@ -142,6 +142,8 @@ class Sampling:
         table = bank.embeddings("t", dim=1)
         with pytest.raises(carls.InvalidRequestError, match="0 rows"):
             table.sample(1)
+        with pytest.raises(carls.InvalidRequestError, match="0 rows"):
+            table.sample(2, positives=[["not the type of keys to come"]])
         table.lookup([1, 2, 3, 4, 5])
         with pytest.raises(carls.CarlsError, match=r"4 unique negatives: .* has 3 rows") as error:
             table.sample(5, unique=True, positives=[[1]], exclude=[2])
@@ -150,6 +152,15 @@ class Sampling:
         with pytest.raises(carls.CarlsError, match=r"context 1 .* has 0 rows"):
             table.sample(6, positives=[[], [1, 2, 3, 4, 5]])
         assert table.sample(2, positives=[[8, 9]]).keys.tolist() == [8, 9]
+
+    def test_a_table_without_rows(self, bank: Bank) -> None:
+        table = bank.embeddings("t", dim=1, keys="int64")
+        for unique in (False, True):
+            with pytest.raises(carls.InvalidRequestError, match="0 rows"):
+                table.sample(2, unique=unique, positives=[[1]])
+            positives = table.sample(1, unique=unique, positives=[[1], [2]])
+            assert positives.keys.tolist() == [1, 2]
+            assert not positives.found.any()
 
     def test_samples_that_cannot_be(self, bank: Bank) -> None:
         table = bank.embeddings("t", dim=1)

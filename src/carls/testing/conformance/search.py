@@ -115,6 +115,9 @@ class Search:
         assert [keys.tolist() for keys, _ in lists] == [["b", "d"], ["a", "b"], ["a", "c"]]
         assert table.nearest([[1.0]], k=9, exclude=["a", "b", "c", "d"]).counts.tolist() == [0]
         assert table.nearest([[1.0]], k=1, exclude=[]).keys.tolist() == ["a"]
+        for mixed in ([["a"], 5], [["a"], None], [["a"], "b"]):
+            with pytest.raises(carls.InvalidRequestError, match="a list for each"):
+                table.nearest([[1.0], [2.0]], exclude=mixed)
 
     def test_a_filter_on_features_is_evaluated_in_the_bank(self, bank: Bank) -> None:
         table, features = (
