@@ -107,8 +107,9 @@ class TaskMatrix:
                 f"task {task!r}: {profile}: expected a finite ridge_norm >= 0 and lipschitz >= 0"
             )
         with self._lock:
-            others = [member.profile for name, member in self._members.items() if name != task]
-            self.algorithm.scale(self.regularizer, self.rho, self.dim, [*others, profile])  # may refuse
+            profiles = {name: member.profile for name, member in self._members.items()} | {task: profile}
+            coupling = self.regularizer.over(list(profiles))
+            self.algorithm.scale(coupling, self.rho, self.dim, list(profiles.values()))  # may refuse
             if task in self._members:
                 self._members[task].profile = profile
             else:
@@ -167,13 +168,20 @@ class TaskMatrix:
             InvalidRequestError: the task has not joined, or the pull was never made.
             InvalidValueError: wrong shape, NaN or infinity. Nothing was changed.
         """
-        vector = np.asarray(correction, np.float64)
+        try:
+            vector, scalars = np.asarray(correction, np.float64), np.asarray(evidence, np.float64)
+        except (TypeError, ValueError) as error:
+            raise InvalidValueError(
+                f"task {task!r}: correction and evidence: expected numbers ({error})"
+            ) from None
         if vector.shape != (self.dim,) or not np.isfinite(vector).all():
             raise InvalidValueError(
                 f"task {task!r}: correction of shape {vector.shape}: expected ({self.dim},), all finite"
             )
-        if not np.isfinite(np.array(evidence, np.float64)).all():
-            raise InvalidValueError(f"task {task!r}: {evidence}: expected finite numbers")
+        if scalars.shape != (3,) or not np.isfinite(scalars).all():
+            raise InvalidValueError(
+                f"task {task!r}: {evidence}: expected loss, square and linear, all finite numbers"
+            )
         with self._lock:
             member = self._member(task)
             if not 0 < sequence <= self._sequence:
