@@ -13,6 +13,7 @@ from carls.bank.gap import Evidence
 from carls.bank.task_matrix import MAX_READS, TaskMatrix
 from carls.bank.task_pulls import Pushed
 from carls.errors import CarlsError, InvalidRequestError, InvalidSpecError, InvalidValueError
+from carls.mtl import make_task
 from carls.specs import DouglasRachford, ForwardBackward, Graph, Profile, Regularizer, Sum
 from carls.specs.algorithms import Delays
 
@@ -369,3 +370,21 @@ def test_tasks_of_a_graph_join_one_by_one_and_leave(sums: bool) -> None:
     for name in nodes:
         matrix.leave(name)
     assert matrix.models().shape == (2, 0)
+
+
+def test_mu_does_not_vanish_with_the_gradients() -> None:
+    # Two equations and six unknowns for each task: models that are alike solve all, with no gradient left.
+    random = np.random.default_rng(1)
+    xs, ys = random.standard_normal((2, 2, 6)), random.standard_normal((2, 2))
+    nodes = {f"t{k}": make_task(x, y) for k, (x, y) in enumerate(zip(xs, ys, strict=True))}
+    matrix = TaskMatrix(6, "mean", 1.0)
+    for name, node in nodes.items():
+        matrix.join(name, node.profile())
+    for _ in range(1000):
+        for name, node in nodes.items():
+            pull = matrix.pull(name)
+            assert pull is not None
+            matrix.push(name, pull.sequence, *node.answer(pull, matrix.algorithm))
+    assert matrix.mu > 1e-9
+    residuals = np.einsum("tnd,dt->tn", xs, matrix.models()) - ys
+    assert np.abs(residuals).max() < 1e-4

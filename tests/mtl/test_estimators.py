@@ -338,3 +338,15 @@ def test_a_task_without_any_target_does_not_count_in_the_score() -> None:
     y = np.stack([ys[0], np.full(12, np.nan)], axis=1)
     fitted = MultiTaskRegressor().fit(xs[0], y)
     assert fitted.score(xs[0], y) == pytest.approx(r2_score(ys[0], fitted.predict(xs[0])[:, 0]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_one_model_explains_whole_is_explained(seed: int) -> None:
+    # Four samples of six features: the optimum is 0, and so are all gradients there.
+    random = np.random.default_rng(seed)
+    xs = [random.standard_normal((2, 6)) for _ in range(2)]
+    ys = [random.standard_normal(2) for _ in xs]
+    with pytest.warns(ConvergenceWarning):  # no gap is small beside an objective of 0
+        fitted = MultiTaskRegressor("mean", fit_intercept=False, max_iter=2000).fit(xs, ys)
+    assert fitted.objective_ < 1e-9
+    np.testing.assert_allclose(fitted.predict(xs), ys, atol=1e-5)

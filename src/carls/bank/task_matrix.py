@@ -24,6 +24,9 @@ MAX_READS = 8
 MAX_HISTORY = 10_000
 #: The points' norm counts as at least this share of the ridge solutions' when mu is set from it.
 LEAST_POINTS = 0.01
+#: And the gradients' at least this share of the largest so far: where the optimum costs nothing no gradient
+#: is left there, and mu would fall to nothing with them before the models are found.
+LEAST_GRADIENTS = 1e-6
 #: Parts of the state.
 _V, _STEP, _POINT, _GRADIENT, _CORRECTION = range(5)
 
@@ -73,6 +76,7 @@ class TaskMatrix:
         self._longest = 0
         self._epochs = 0
         self._guard = 1.0
+        self._steepest = 0.0
         self._best = float("inf")
         self._bound = -float("inf")
         self._history: deque[Epoch] = deque(maxlen=MAX_HISTORY)
@@ -282,7 +286,9 @@ class TaskMatrix:
         self._epochs += 1
         if self._epochs & (self._epochs - 1) == 0:
             points = max(float(np.linalg.norm(self._state[_POINT])), LEAST_POINTS * self._ridge_norm())
-            mu = self.algorithm.rescaled(self.mu, points, float(np.linalg.norm(self._state[_GRADIENT])))
+            gradients = float(np.linalg.norm(self._state[_GRADIENT]))
+            self._steepest = max(self._steepest, gradients)
+            mu = self.algorithm.rescaled(self.mu, points, max(gradients, LEAST_GRADIENTS * self._steepest))
             if mu != self.mu:
                 self._rescale(mu)
         gap = self._gap()
