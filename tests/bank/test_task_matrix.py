@@ -13,7 +13,8 @@ from carls.bank.gap import Evidence
 from carls.bank.task_matrix import MAX_READS, TaskMatrix
 from carls.bank.task_pulls import Pushed
 from carls.errors import CarlsError, InvalidRequestError, InvalidSpecError, InvalidValueError
-from carls.specs import DouglasRachford, ForwardBackward, Profile
+from carls.mtl import make_task
+from carls.specs import DouglasRachford, ForwardBackward, Graph, Profile, Regularizer, Sum
 from carls.specs.algorithms import Delays
 
 NOTHING = Evidence(0.0, 0.0, 0.0)
@@ -294,6 +295,8 @@ BAD: list[tuple[Any, type[CarlsError], str]] = [
     (lambda m, p: m.push("t0", p, [1.0], NOTHING), InvalidValueError, r"\(1,\)"),
     (lambda m, p: m.push("t0", p, [1.0, np.nan], NOTHING), InvalidValueError, "finite"),
     (lambda m, p: m.push("t0", p, [1.0, 1.0], Evidence(np.inf, 0, 0)), InvalidValueError, "finite"),
+    (lambda m, p: m.push("t0", p, [1.0, 1.0], (0.0, 0.0)), InvalidValueError, "loss, square and linear"),
+    (lambda m, p: m.push("t0", p, ["a", "b"], NOTHING), InvalidValueError, "expected numbers"),
     (lambda m, p: m.push("t9", p, [1.0, 1.0], NOTHING), InvalidRequestError, "t9"),
     (
         lambda m, p: m.push("t0", p + 1, [1.0, 1.0], NOTHING),
@@ -346,3 +349,42 @@ def test_forward_backward_refuses_losses_of_unknown_curvature() -> None:
 def test_matrices_that_cannot_be(arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidSpecError):
         TaskMatrix(**{"dim": 2, **arguments})
+
+
+@pytest.mark.parametrize("sums", [False, True])
+def test_tasks_of_a_graph_join_one_by_one_and_leave(sums: bool) -> None:
+    nodes = dict(zip("cab", some_nodes().values(), strict=True))
+    relations = np.array([[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]])
+    graph: Regularizer = Graph(relations, tasks=["a", "b", "c"])
+    matrix = joined(nodes, regularizer=Sum([(2, graph)]) if sums else graph, rho=1.0)
+    for _ in range(200):
+        for name, node in nodes.items():
+            turn(matrix, name, node)
+    # The gradient of c/2 |x - a|^2 for each task, and of rho |W R|^2, cancel.
+    order = [list("abc").index(name) for name in nodes]
+    gram = (relations @ relations.T)[np.ix_(order, order)] * (2 if sums else 1)
+    curvatures = np.array([node.curvature for node in nodes.values()])
+    targets = np.stack([node.curvature * node.target for node in nodes.values()], 1)
+    optimum = np.linalg.solve(np.diag(curvatures) + 2 * gram, targets.T).T
+    np.testing.assert_allclose(matrix.models(), optimum, rtol=1e-6, atol=1e-8)
+    for name in nodes:
+        matrix.leave(name)
+    assert matrix.models().shape == (2, 0)
+
+
+def test_mu_does_not_vanish_with_the_gradients() -> None:
+    # Two equations and six unknowns for each task: models that are alike solve all, with no gradient left.
+    random = np.random.default_rng(1)
+    xs, ys = random.standard_normal((2, 2, 6)), random.standard_normal((2, 2))
+    nodes = {f"t{k}": make_task(x, y) for k, (x, y) in enumerate(zip(xs, ys, strict=True))}
+    matrix = TaskMatrix(6, "mean", 1.0)
+    for name, node in nodes.items():
+        matrix.join(name, node.profile())
+    for _ in range(1000):
+        for name, node in nodes.items():
+            pull = matrix.pull(name)
+            assert pull is not None
+            matrix.push(name, pull.sequence, *node.answer(pull, matrix.algorithm))
+    assert matrix.mu > 1e-9
+    residuals = np.einsum("tnd,dt->tn", xs, matrix.models()) - ys
+    assert np.abs(residuals).max() < 1e-4

@@ -13,6 +13,7 @@ import scipy.sparse
 from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -252,6 +253,20 @@ def test_school_is_explained_better_together(school: Any) -> None:
             InvalidValueError,
             "task_column=5",
         ),
+        (MultiTaskRegressor(max_iter=0), None, InvalidSpecError, "max_iter=0"),
+        (MultiTaskRegressor(max_iter=2.5), None, InvalidSpecError, r"max_iter=2\.5"),
+        (MultiTaskRegressor(tol=float("nan")), None, InvalidSpecError, "tol=nan"),
+        (MultiTaskRegressor(tol="small"), None, InvalidSpecError, "tol='small'"),
+        (MultiTaskRegressor(rho="large"), None, InvalidSpecError, "rho='large'"),
+        (
+            MultiTaskRegressor(task_column="school"),
+            (np.ones((3, 2)), np.ones(3)),
+            InvalidValueError,
+            "school",
+        ),
+        (MultiTaskRegressor(task_column=0), None, InvalidValueError, "task_column=0"),
+        (MultiTaskRegressorCV(rhos="many"), None, InvalidSpecError, "rhos='many'"),
+        (MultiTaskRegressorCV(rhos=0.5), None, InvalidSpecError, "rhos=0.5"),
         (MultiTaskRegressorCV(rhos=[-1.0]), None, InvalidSpecError, "rhos"),
         (MultiTaskRegressorCV(rhos=0), None, InvalidSpecError, "rhos"),
         (MultiTaskRegressorCV(cv=1), None, InvalidSpecError, "cv=1"),
@@ -290,3 +305,48 @@ def test_without_the_extra_the_error_names_it() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert "pip install 'carls[mtl]'" in done.stdout
+
+
+@pytest.mark.parametrize("kind", [MultiTaskRegressor, MultiTaskRegressorCV])
+def test_weights_may_be_lists_of_numbers(kind: Any) -> None:
+    xs, ys = problem()
+    weights = [np.linspace(0.5, 2, len(y)) for y in ys]
+    given = {} if kind is MultiTaskRegressor else {"rhos": [1.0, 10.0], "random_state": 0}
+    arrays = kind(**given).fit(xs, ys, weights)
+    lists = kind(**given).fit(xs, [y.tolist() for y in ys], [w.tolist() for w in weights])
+    np.testing.assert_array_equal(lists.coef_, arrays.coef_)
+
+
+def test_missing_classes_among_classes_that_are_strings() -> None:
+    xs, numbers = problem()
+    numbers = [(y > 0).astype(float) for y in numbers]
+    names: list[Any] = [np.where(y > 0, "yes", "no").astype(object) for y in numbers]
+    for number, name in zip(numbers, names, strict=True):
+        number[::4] = name[::4] = np.nan
+    of_names, of_numbers = MultiTaskClassifier().fit(xs, names), MultiTaskClassifier().fit(xs, numbers)
+    assert of_names.classes_.tolist() == ["no", "yes"]
+    np.testing.assert_array_equal(of_names.coef_, of_numbers.coef_)
+    assert of_names.score(xs, names) == of_numbers.score(xs, numbers)
+    table = np.stack([name[:12] for name in names], axis=1)
+    shared = MultiTaskClassifier().fit(xs[0], table)
+    assert set(shared.predict(xs[0]).ravel()) <= {"no", "yes"}
+    assert 0.5 < shared.score(xs[0], table) <= 1
+
+
+def test_a_task_without_any_target_does_not_count_in_the_score() -> None:
+    xs, ys = problem()
+    y = np.stack([ys[0], np.full(12, np.nan)], axis=1)
+    fitted = MultiTaskRegressor().fit(xs[0], y)
+    assert fitted.score(xs[0], y) == pytest.approx(r2_score(ys[0], fitted.predict(xs[0])[:, 0]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_one_model_explains_whole_is_explained(seed: int) -> None:
+    # Four samples of six features: the optimum is 0, and so are all gradients there.
+    random = np.random.default_rng(seed)
+    xs = [random.standard_normal((2, 6)) for _ in range(2)]
+    ys = [random.standard_normal(2) for _ in xs]
+    with pytest.warns(ConvergenceWarning):  # no gap is small beside an objective of 0
+        fitted = MultiTaskRegressor("mean", fit_intercept=False, max_iter=2000).fit(xs, ys)
+    assert fitted.objective_ < 1e-9
+    np.testing.assert_allclose(fitted.predict(xs), ys, atol=1e-5)

@@ -317,3 +317,18 @@ def test_pretrained_values_are_rounded_to_the_tables_dtype(bank):
     table = bank.embeddings("t", dim=DIM, dtype="float16", optimizer="sgd")
     module = DynamicEmbedding.from_pretrained(table, NAMES, matrix)
     torch.testing.assert_close(module(NAMES).detach(), matrix.half().float(), rtol=0, atol=0)
+
+
+def test_a_deep_copy_shares_the_table(bank, server):
+    with carls.connect(server.url) as remote:
+        for place in (bank, remote):
+            table = place.embeddings("copied", dim=DIM, optimizer=carls.SGD(lr=1.0))
+            model = nn.Sequential(DynamicEmbedding(table), nn.Linear(DIM, 1))
+            before = model[0](["a"]).detach()
+            averaged = torch.optim.swa_utils.AveragedModel(model)
+            model[0](["a"]).sum().backward()
+            averaged.update_parameters(model)
+            # The copy reads what the original pushed, without a flush.
+            torch.testing.assert_close(averaged.module[0](["a"]).detach(), before - 1)
+            assert averaged.module[0].table is table
+            assert averaged.module[1].weight is not model[1].weight

@@ -331,11 +331,20 @@ def test_positives_come_in_many_forms(bank):
     loss = SampledSoftmaxLoss(table, num_sampled=CLASSES, padding_key=-1).eval()
     ragged = carls.Ragged(np.array([0, 2, 3]), np.array([4, 9, 4]))
     several = [torch.tensor([[4, 9], [4, -1]]), [[4, 9], [4]], ragged, np.array([[4, 9], [-1, 4]])]
+    several += [[torch.tensor([4, 9]), torch.tensor([4])], (np.array([4, 9]), torch.tensor([4]))]
     results = [loss(queries, form).item() for form in several]
     assert results == pytest.approx([results[0]] * len(results))
     one = [torch.tensor([4, 9]), [4, 9], np.array([[4], [9]]), carls.Keys.of([4, 9])]
     results = [loss(queries, form).item() for form in one]
     assert results == pytest.approx([results[0]] * len(results))
+
+
+def test_arrays_without_a_key_are_empty_bags(bank):
+    loss = SampledSoftmaxLoss(table_of(bank, names=np.arange(CLASSES)), num_sampled=CLASSES, reduction="none")
+    for nothing in (np.array([]), torch.tensor([]), []):
+        first, second = loss.eval()(queries_of(2), [np.array([4, 9]), nothing]).tolist()
+        assert first > 0
+        assert second == 0
 
 
 def test_logits_rank_without_creating(bank):
@@ -381,6 +390,9 @@ def test_a_bank_of_another_process_gives_the_same(bank, server):
     ("arguments", "message"),
     [
         ({"num_sampled": 0}, "num_sampled=0"),
+        ({"num_sampled": 2.5}, r"num_sampled=2\.5"),
+        ({"num_sampled": "5"}, "num_sampled='5'"),
+        ({"temperature": "warm"}, "temperature='warm'"),
         ({"in_batch": True, "shared": False}, "shared=True"),
         ({"bias": True, "normalize": True}, "normalize=True"),
         ({"temperature": 0.0}, r"temperature=0\.0"),
@@ -406,6 +418,7 @@ def test_input_that_does_not_fit_is_refused_and_changes_nothing(bank):
     for queries, positives, error, message in (
         (queries_of(2, dim=DIM + 1), ["new", "new"], InvalidValueError, r"\(2, 5\)"),
         (queries_of(2)[0], ["new"], InvalidValueError, r"\(4,\)"),
+        (queries_of(2).detach().numpy(), ["new", "new"], InvalidValueError, "ndarray"),
         (queries_of(2), ["new"], InvalidValueError, "1 examples for 2 queries"),
         (queries_of(2), [1, 2], InvalidKeyError, "int64"),
         (queries_of(2), "ab", InvalidKeyError, "str"),

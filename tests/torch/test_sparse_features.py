@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -233,6 +235,8 @@ def test_state_goes_around(bank, tmp_path):
     ("arguments", "error", "message"),
     [
         ({"tables": {}}, InvalidValueError, "no tables"),
+        ({"tables": ["w"]}, InvalidValueError, "list"),
+        ({"sigma_dim": "3"}, InvalidValueError, "sigma_dim='3'"),
         ({"sigma_dim": -1}, InvalidValueError, "sigma_dim=-1"),
         ({"sigma_dim": EMB + SIGMA}, InvalidSpecError, "above 8"),
         ({"sigma_dim": {"v": 1}}, InvalidValueError, r"\['v'\]"),
@@ -250,6 +254,7 @@ def test_keys_that_do_not_fit_are_refused_and_create_nothing(bank):
     for keys, message in (
         ({"w": ["a"]}, r"expected \['v', 'w'\]"),
         ({"w": ["a"], "v": ["a", "b"]}, "different lengths"),
+        ({"w": ["a"], 3: ["a"]}, r"expected \['v', 'w'\]"),
         (["a"], "mapping"),
     ):
         with pytest.raises(InvalidValueError, match=message):
@@ -266,3 +271,17 @@ def test_table_without_optimizer_is_read_but_not_trained(bank):
     with pytest.raises(InvalidSpecError, match="no optimizer"):
         module(["a"])
     assert module.eval()(["a"]).tolist() == [[0.0] * EMB]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_of_another_dtype_gives_float32(bank, dtype):
+    module = SparseFeatureEmbedding({"w": table_of(bank)}, sigma_dim=SIGMA).to(dtype)
+    result = module({"w": BAGS})
+    assert result.dtype == torch.float32
+    rounded = copy.deepcopy(module.state_dict())
+    other = SparseFeatureEmbedding({"w": table_of(bank)}, sigma_dim=SIGMA)
+    other.load_state_dict(rounded)
+    torch.testing.assert_close(result, other({"w": BAGS}))
+    result.sum().backward()
+    assert module.features["w"].theta.grad.dtype == dtype
+    assert module.features["w"].sigma(["a"]).dtype == torch.float32

@@ -24,6 +24,9 @@ MAX_READS = 8
 MAX_HISTORY = 10_000
 #: The points' norm counts as at least this share of the ridge solutions' when mu is set from it.
 LEAST_POINTS = 0.01
+#: And the gradients' at least this share of the largest so far: where the optimum costs nothing no gradient
+#: is left there, and mu would fall to nothing with them before the models are found.
+LEAST_GRADIENTS = 1e-6
 #: Parts of the state.
 _V, _STEP, _POINT, _GRADIENT, _CORRECTION = range(5)
 
@@ -73,6 +76,7 @@ class TaskMatrix:
         self._longest = 0
         self._epochs = 0
         self._guard = 1.0
+        self._steepest = 0.0
         self._best = float("inf")
         self._bound = -float("inf")
         self._history: deque[Epoch] = deque(maxlen=MAX_HISTORY)
@@ -107,8 +111,9 @@ class TaskMatrix:
                 f"task {task!r}: {profile}: expected a finite ridge_norm >= 0 and lipschitz >= 0"
             )
         with self._lock:
-            others = [member.profile for name, member in self._members.items() if name != task]
-            self.algorithm.scale(self.regularizer, self.rho, self.dim, [*others, profile])  # may refuse
+            profiles = {name: member.profile for name, member in self._members.items()} | {task: profile}
+            coupling = self.regularizer.over(list(profiles))
+            self.algorithm.scale(coupling, self.rho, self.dim, list(profiles.values()))  # may refuse
             if task in self._members:
                 self._members[task].profile = profile
             else:
@@ -167,13 +172,20 @@ class TaskMatrix:
             InvalidRequestError: the task has not joined, or the pull was never made.
             InvalidValueError: wrong shape, NaN or infinity. Nothing was changed.
         """
-        vector = np.asarray(correction, np.float64)
+        try:
+            vector, scalars = np.asarray(correction, np.float64), np.asarray(evidence, np.float64)
+        except (TypeError, ValueError) as error:
+            raise InvalidValueError(
+                f"task {task!r}: correction and evidence: expected numbers ({error})"
+            ) from None
         if vector.shape != (self.dim,) or not np.isfinite(vector).all():
             raise InvalidValueError(
                 f"task {task!r}: correction of shape {vector.shape}: expected ({self.dim},), all finite"
             )
-        if not np.isfinite(np.array(evidence, np.float64)).all():
-            raise InvalidValueError(f"task {task!r}: {evidence}: expected finite numbers")
+        if scalars.shape != (3,) or not np.isfinite(scalars).all():
+            raise InvalidValueError(
+                f"task {task!r}: {evidence}: expected loss, square and linear, all finite numbers"
+            )
         with self._lock:
             member = self._member(task)
             if not 0 < sequence <= self._sequence:
@@ -274,7 +286,9 @@ class TaskMatrix:
         self._epochs += 1
         if self._epochs & (self._epochs - 1) == 0:
             points = max(float(np.linalg.norm(self._state[_POINT])), LEAST_POINTS * self._ridge_norm())
-            mu = self.algorithm.rescaled(self.mu, points, float(np.linalg.norm(self._state[_GRADIENT])))
+            gradients = float(np.linalg.norm(self._state[_GRADIENT]))
+            self._steepest = max(self._steepest, gradients)
+            mu = self.algorithm.rescaled(self.mu, points, max(gradients, LEAST_GRADIENTS * self._steepest))
             if mu != self.mu:
                 self._rescale(mu)
         gap = self._gap()

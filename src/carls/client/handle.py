@@ -155,6 +155,11 @@ class TableHandle(Generic[S]):
     def __reduce__(self) -> tuple[Any, ...]:
         return (_reopen, (type(self), self.bank, self.name, self.spec.to_json()))
 
+    def __deepcopy__(self: R, memo: dict[int, Any]) -> R:
+        """The handle itself: copies of a model, such as a moving average, share its tables and its writes."""
+        del memo
+        return self
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r} at {self.bank.url}, {self.spec})"
 

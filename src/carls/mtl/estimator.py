@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from carls.mtl.layouts import Labelled, Layout, Parts, Separate, Shared
 from carls.mtl.solver import Solution, solve
 from carls.mtl.tasks import make_task
 from carls.specs.algorithms import Algorithm
+from carls.specs.integers import check_integer
 from carls.specs.regularizer import Regularizer
 
 
@@ -47,12 +49,22 @@ class MultiTaskEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _gather(self, X: Any, y: Any, weights: Any) -> tuple[Layout, Parts]:
         """Check the samples and part them by task."""
-        if not 0 < float(self.rho) < float("inf"):
-            raise InvalidSpecError(f"rho={self.rho!r}: expected a finite number > 0")
+        if not (isinstance(self.rho, Real) and 0 < self.rho < float("inf")):
+            raise InvalidSpecError(f"rho={self.rho!r:.60}: expected a finite number > 0")
+        if not (isinstance(self.tol, Real) and self.tol >= 0):
+            raise InvalidSpecError(f"tol={self.tol!r:.60}: expected a number >= 0")
+        check_integer("max_iter", self.max_iter, 1, 2**63 - 1)
         layout: Layout
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        if self.task_column is not None and not isinstance(self.task_column, Integral):
+            raise InvalidValueError(f"task_column={self.task_column!r:.60}: expected the number of a column")
         if _lists(X):
+            if self.task_column is not None:
+                raise InvalidValueError(
+                    f"task_column={self.task_column}: X is a list of arrays, one for each task: expected one "
+                    "array with a column for the task, or task_column=None"
+                )
             layout = Separate()
             parts = layout.split([_table(part, f"X[{i}]") for i, part in enumerate(X)], y, weights)
             self.n_features_in_ = parts.features[0].shape[1]
@@ -157,6 +169,8 @@ class MultiTaskEstimator(BaseEstimator):  # type: ignore[misc]
 
 def missing(targets: Any) -> Any:
     """Which targets are NaN, for targets of any dtype."""
+    if targets.dtype.kind == "O":
+        return np.asarray(targets != targets, bool)  # NaN alone differs from itself
     return np.isnan(targets) if targets.dtype.kind == "f" else np.zeros(targets.shape, bool)
 
 

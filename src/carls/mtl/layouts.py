@@ -48,7 +48,7 @@ class Separate:
             list(range(len(features))),
             list(features),
             None if targets is None else [np.asarray(part) for part in targets],
-            None if weights is None else list(weights),
+            None if weights is None else [np.asarray(part) for part in weights],
         )
 
     def assemble(self, features: Any, parts: Parts, predictions: Sequence[Any]) -> list[Any]:

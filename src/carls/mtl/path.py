@@ -60,10 +60,15 @@ class RhoPath(MultiTaskEstimator):
             if self.rhos < 1:
                 raise InvalidSpecError(f"rhos={self.rhos!r}: expected at least 1, or a list of numbers > 0")
             return largest_rho(tasks, coupling) * np.geomspace(1, SPAN, int(self.rhos))
-        given: Matrix = np.sort(np.array(self.rhos, np.float64))[::-1]
+        try:
+            given: Matrix = np.array(self.rhos, np.float64)
+        except (TypeError, ValueError):
+            given = np.zeros(0)
         if given.ndim != 1 or not given.size or not (np.isfinite(given) & (given > 0)).all():
-            raise InvalidSpecError(f"rhos={self.rhos!r:.60}: expected finite numbers > 0")
-        return given
+            raise InvalidSpecError(
+                f"rhos={self.rhos!r:.60}: expected how many, or a list of finite numbers > 0"
+            )
+        return np.sort(given)[::-1]
 
     def _folds(self, parts: Parts) -> list[tuple[Parts, Parts]]:
         """Training and held-out samples of each fold."""

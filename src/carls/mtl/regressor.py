@@ -9,7 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_array
 
-from carls.mtl.estimator import MultiTaskEstimator
+from carls.mtl.estimator import MultiTaskEstimator, missing
 from carls.mtl.layouts import Shared
 
 
@@ -68,7 +68,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskEstimator):  # type: ignore[mi
         return self._layout.assemble(X, parts, predictions)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R^2 of the predictions: of all samples together, or the mean over tasks if they share X."""
+        """R^2 of the predictions: of all samples together, or if tasks share X the mean over those that have
+        targets."""
         predicted = self.predict(X)
         if isinstance(self._layout, Shared):
             pairs = list(
@@ -78,7 +79,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskEstimator):  # type: ignore[mi
                     strict=True,
                 )
             )
-            return float(np.mean([_r2(*pair, sample_weight) for pair in pairs]))
+            return float(np.mean([_r2(*pair, sample_weight) for pair in pairs if not missing(pair[0]).all()]))
         if isinstance(predicted, list):
             y, predicted = np.concatenate(y), np.concatenate(predicted)
             sample_weight = None if sample_weight is None else np.concatenate(sample_weight)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from carls.bank.gap import Gap, duality_gap
-from carls.bank.task_matrix import LEAST_POINTS
+from carls.bank.task_matrix import LEAST_GRADIENTS, LEAST_POINTS
 from carls.mtl.coupled import Tasks
 from carls.specs.algorithms import Algorithm, Delays, ridge_norm
 from carls.specs.regularizer import Matrix, Regularizer
@@ -61,7 +61,7 @@ def solve(
     mu, column = algorithm.scale(regularizer, rho, dim, tasks.profiles), np.zeros((dim, count))
     if start is not None:
         mu, column = start.mu, start.column
-    guard, best, bound, looks = 1.0, float("inf"), -float("inf"), 0
+    guard, best, bound, looks, steepest = 1.0, float("inf"), -float("inf"), 0, 0.0
     for rounds in range(1, max_rounds + 1):
         models = regularizer.prox(column, rho / mu)
         points = tasks.proximal(2 * models - column, mu) if algorithm.implicit else models
@@ -83,7 +83,9 @@ def solve(
             looks += 1
             if looks & (looks - 1) == 0:
                 size = max(float(np.linalg.norm(points)), LEAST_POINTS * norm)
-                better = algorithm.rescaled(mu, size, float(np.linalg.norm(gradients)))
+                slope = float(np.linalg.norm(gradients))
+                steepest = max(steepest, slope)
+                better = algorithm.rescaled(mu, size, max(slope, LEAST_GRADIENTS * steepest))
                 models = regularizer.prox(column, rho / mu)
                 column = models + (column - models) * (mu / better)
                 mu, best = better, (best if better == mu else float("inf"))

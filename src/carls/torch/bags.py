@@ -42,7 +42,7 @@ class Bags:
         Args:
             keys: n keys, one for each bag: a tensor or array (n,) of integers, an array of
                 str, `Keys`, or a list of int, str or bytes. Or n bags: a tensor or array
-                (n, k), n lists of any lengths, or `Ragged` from a feature table.
+                (n, k), n lists, arrays or tensors of any lengths, or `Ragged` from a feature table.
 
         Raises:
             InvalidKeyError: anything else.
@@ -100,7 +100,7 @@ def flatten_lists(lists: Any) -> tuple[Int64s, Any]:
     """The length of each list, and all elements one after another.
 
     Args:
-        lists: `Ragged`, an (n, k) array or tensor, or n lists of any lengths.
+        lists: `Ragged`, an (n, k) array or tensor, or n lists, arrays or tensors of any lengths.
 
     Raises:
         InvalidValueError: anything else.
@@ -115,9 +115,12 @@ def flatten_lists(lists: Any) -> tuple[Int64s, Any]:
         return np.full(len(lists), lists.shape[1]), lists.reshape(-1)
     if not isinstance(lists, Sequence) or any(isinstance(inner, str | bytes) for inner in lists):
         raise InvalidValueError(f"{lists!r:.60}: expected a list of keys for each vertex or example")
+    lists = [inner.detach().cpu().numpy() if isinstance(inner, torch.Tensor) else inner for inner in lists]
     lengths = np.fromiter((len(inner) for inner in lists), np.int64, len(lists))
-    if lists and all(isinstance(inner, np.ndarray) for inner in lists):
-        return lengths, np.concatenate(lists)
+    # An empty array is of floats unless told otherwise, and would make all keys floats.
+    filled = [inner for inner in lists if len(inner)]
+    if filled and all(isinstance(inner, np.ndarray) for inner in filled):
+        return lengths, np.concatenate(filled)
     return lengths, list(chain.from_iterable(lists))
 
 
@@ -136,7 +139,10 @@ def _is_single(keys: Any) -> bool:
             f"keys of type {type(keys).__name__}: expected n keys or n lists of keys, as a tensor, "
             "an array, a list or carls.Ragged"
         )
-    bags = sum(isinstance(key, list | tuple | np.ndarray) for key in keys)
+    bags = sum(
+        isinstance(key, list | tuple) or (isinstance(key, np.ndarray | torch.Tensor) and key.ndim > 0)
+        for key in keys
+    )
     if bags not in (0, len(keys)):
         raise InvalidKeyError("keys and lists of keys side by side: expected only keys, or only lists")
     return bags == 0 and len(keys) > 0

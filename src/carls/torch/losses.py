@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -80,12 +81,18 @@ class SampledLoss(TableModule, ABC):
         seed: int | None = None,
     ) -> None:
         super().__init__(table)
-        _require(num_sampled >= 1, f"num_sampled={num_sampled!r}: expected an integer >= 1")
+        _require(
+            isinstance(num_sampled, Integral) and num_sampled >= 1,
+            f"num_sampled={num_sampled!r}: expected an integer >= 1",
+        )
         _require(shared or not in_batch, "in_batch=True needs shared=True: all examples see the same classes")
         _require(
             not (bias and normalize), "bias=True with normalize=True: a direction has no bias; choose one"
         )
-        _require(0 < temperature < np.inf, f"temperature={temperature!r}: expected a finite number > 0")
+        _require(
+            isinstance(temperature, Real) and 0 < temperature < np.inf,
+            f"temperature={temperature!r}: expected a finite number > 0",
+        )
         _require(reduction in _REDUCTIONS, f"reduction={reduction!r}: expected one of {_REDUCTIONS}")
         _require(not bias or table.dim > 1, f"bias=True needs a table of dim 2 or more, not {table.dim}")
         self.num_sampled = num_sampled
@@ -203,7 +210,11 @@ class SampledLoss(TableModule, ABC):
         sampled = sampled - to_device(drawn.sampled_log_count, device)
         return positive, sampled.masked_fill(to_device(drawn.hits(bags), device), -torch.inf)
 
-    def _check(self, queries: torch.Tensor) -> None:
+    def _check(self, queries: Any) -> None:
+        _require(
+            isinstance(queries, torch.Tensor),
+            f"queries of type {type(queries).__name__}: expected a tensor (b, {self.dim})",
+        )
         if queries.ndim != 2 or queries.shape[1] != self.dim:
             biases = ", the last column of which are biases" if self.bias else ""
             raise InvalidValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, cast
 
 import torch
@@ -29,7 +30,10 @@ class SparseFeature(nn.Module):
 
     def __init__(self, name: str, table: EmbeddingTable, sigma_dim: int, padding_key: Key | None) -> None:
         super().__init__()
-        _require(sigma_dim >= 0, f"sigma_dim={sigma_dim!r} of feature {name!r}: expected an integer >= 0")
+        _require(
+            isinstance(sigma_dim, Integral) and sigma_dim >= 0,
+            f"sigma_dim={sigma_dim!r} of feature {name!r}: expected an integer >= 0",
+        )
         if table.dim <= sigma_dim:
             raise InvalidSpecError(
                 f"table {table.name!r} of dim {table.dim} for feature {name!r} with sigma_dim {sigma_dim}: "
@@ -85,7 +89,7 @@ class SparseFeature(nn.Module):
         """emb of the keys with `rows` (k, emb_dim + sigma_dim): (k, emb_dim)."""
         if self.context_free is None:
             return rows
-        own, shared = rows[:, : self.dim], cast("torch.Tensor", self.context_free)
+        own, shared = rows[:, : self.dim], cast("torch.Tensor", self.context_free).float()
         sigma = self._sigma(rows[:, self.dim :])[:, None]
         if turn == "embedding":
             sigma, shared = sigma.detach(), shared.detach()
@@ -96,7 +100,8 @@ class SparseFeature(nn.Module):
     def _sigma(self, weights: torch.Tensor) -> torch.Tensor:
         assert self.theta is not None
         assert self.beta is not None
-        return torch.sigmoid(weights @ self.theta + self.beta)
+        # Rows are float32, whatever the model is turned into.
+        return torch.sigmoid(weights @ self.theta.float() + self.beta.float())
 
 
 class SparseFeatureEmbedding(nn.Module):
@@ -148,6 +153,10 @@ class SparseFeatureEmbedding(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
+        _require(
+            isinstance(tables, Mapping),
+            f"tables of type {type(tables).__name__}: expected a mapping, a name to a table for each feature",
+        )
         _require(len(tables) > 0, "no tables: expected a name and a table for each feature")
         _require(em_steps >= 0, f"em_steps={em_steps!r}: expected an integer >= 0")
         widths = sigma_dim if isinstance(sigma_dim, Mapping) else dict.fromkeys(tables, sigma_dim)
@@ -193,7 +202,10 @@ class SparseFeatureEmbedding(nn.Module):
                 f"keys of type {type(keys).__name__}: expected a mapping with the features {self._names}",
             )
             keys = {self._names[0]: keys}
-        _require(keys.keys() == set(self._names), f"features {sorted(keys)}: expected {sorted(self._names)}")
+        _require(
+            keys.keys() == set(self._names),
+            f"features {sorted(keys, key=str)}: expected {sorted(self._names)}",
+        )
         turn = self._turn()
         bags = {name: Bags.of(keys[name], self.padding_key) for name in self._names}
         counts = {name: bag.count for name, bag in bags.items()}
