@@ -279,8 +279,8 @@ public:
         }
     }
 
-    // Likewise all of a stripe, under its write lock.
-    void settle_held(uint32_t s) { pending_.settle(s, UINT64_MAX, UINT32_MAX); }
+    // Whether gradients wait for a row. Under its stripe's lock.
+    bool waits(const RowHeader *row) const { return pending_.holds(row); }
 
     template <class Keys>
     void erase(const Keys &keys, size_t n, uint64_t now, uint8_t *found) {

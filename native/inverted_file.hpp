@@ -133,11 +133,18 @@ private:
     static constexpr uint32_t kSamples = 32, kRounds = 6;      // of the training: rows for each list, and turns
     static constexpr uint64_t kMostSampled = uint64_t{1} << 26;  // elements
 
-    // A gradient is noted when it comes, not when it is applied: those that have come are applied first.
+    // A gradient is noted when it comes, not when it is applied: rows for which some wait stay changed.
     std::vector<uint32_t> take(uint32_t s) {
-        const RowStore::WriteGuard guard(table_.store(), s, true);
-        table_.settle_held(s);
-        return changes_.take(s);
+        RowStore &store = table_.store();
+        const RowStore::WriteGuard guard(store, s, true);
+        std::vector<uint32_t> numbers = changes_.take(s);
+        const auto stays = [&](uint32_t number) {
+            if (!table_.waits(store.row(s, number))) return false;
+            changes_.note(s, number);
+            return true;
+        };
+        numbers.erase(std::remove_if(numbers.begin(), numbers.end(), stays), numbers.end());
+        return numbers;
     }
     void settle(uint32_t s) {
         const RowStore::WriteGuard guard(table_.store(), s, true);

@@ -69,6 +69,7 @@ def test_a_few_lists_hold_nearly_all_neighbours(bank: carls.Bank, metric: str, d
     index = _wait(table, _settled)
     assert (index.rows, index.builds, index.lists) == (3000, 1, int(np.sqrt(3000)))
     assert index.age is not None
+    assert 0 <= index.age < 60
     queries = _clusters(50, seed=2)
     exact = table.nearest(queries, k=10, metric=metric, index="exact")
     found = table.nearest(queries, k=10, metric=metric)
@@ -217,8 +218,13 @@ def test_an_index_follows_gradients_that_wait(bank: carls.Bank) -> None:
         moved = np.arange(100) + 100 * turn
         now = table.lookup(moved, create=False).values
         table.push_gradients(moved, now - targets)
-        if turn > 0:
-            _wait(table, _settled)  # by the index alone: nobody has looked the rows up
+        if turn > 0:  # the index gets its turn while they wait, and leaves them waiting
+            began = time.monotonic()
+            _wait(
+                table,
+                lambda index, began=began: index.age is not None and index.age < time.monotonic() - began,
+            )
+            assert table.statistics().pending == 100
         for _ in range(2):
             found = table.nearest(targets, k=turn + 1, metric="squared_l2")
             assert (np.sort(found.keys.integers.reshape(100, -1), axis=1)[:, turn] == moved).all()

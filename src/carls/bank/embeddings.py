@@ -268,7 +268,7 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
         return super().statistics(now)
 
     def index_statistics(self, now: int) -> IndexStatistics | None:
-        return None if self.index is None else self.index.statistics(now / TICKS_PER_S)
+        return None if self.index is None else self.index.statistics(now)
 
     def growth(self) -> GrowthCounts:
         return GrowthCounts() if self._rows is None else GrowthCounts(*self._rows.growth())

@@ -7,7 +7,7 @@ import threading
 import time
 
 from carls import _core
-from carls.bank.clock import Clock
+from carls.bank.clock import TICKS_PER_S, Clock
 from carls.bank.embeddings import EmbeddingTable
 from carls.specs import IVF
 from carls.statistics import IndexStatistics
@@ -40,7 +40,7 @@ class TableIndex:
         self._table = table
         self._core: _core.InvertedFile | None = None
         self._built = self._rewritten = self._builds = 0
-        self._refreshed_at = 0.0
+        self._refreshed_at = 0
         self._failure = ""
         self.stopped = False
         self._lock = threading.Lock()
@@ -67,7 +67,7 @@ class TableIndex:
                 self._built, self._rewritten, self._builds = rows, 0, self._builds + 1
             elif core.changed:
                 self._rewritten += core.refresh(clock.ticks())
-            self._refreshed_at, self._failure = clock.seconds(), ""
+            self._refreshed_at, self._failure = clock.ticks(), ""
         except Exception as error:
             # Searches go on: they look at every row that is in no list.
             self._failure = f"{type(error).__name__}: {error}"
@@ -80,8 +80,8 @@ class TableIndex:
             if self._core is not None:
                 self._core.stop()
 
-    def statistics(self, now_s: float) -> IndexStatistics:
-        """What it has done; `now_s` is the bank's clock, in seconds."""
+    def statistics(self, now: int) -> IndexStatistics:
+        """What it has done; `now` is the bank's clock."""
         core = self._core
         return IndexStatistics(
             policy=self.policy.to_json(),
@@ -89,7 +89,7 @@ class TableIndex:
             changed=core.changed if core and self._builds else len(self._table),
             lists=core.lists if core else 0,
             builds=self._builds,
-            age=max(now_s - self._refreshed_at, 0.0) if self._builds else None,
+            age=max(now - self._refreshed_at, 0) / TICKS_PER_S if self._builds else None,
             failure=self._failure,
         )
 
