@@ -6,6 +6,7 @@ import gc
 import threading
 import weakref
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -175,3 +176,40 @@ def test_a_retry_that_overtakes_its_first_attempt_waits_for_it() -> None:
     assert again.runs == 0
     assert len(replies) == 2
     assert replies[0] is replies[1]
+
+
+def test_large_replies_are_kept_as_far_as_there_is_room() -> None:
+    """The newest ones; no write runs twice for that."""
+    ledger, runs = Ledger(max_kept_bytes=100_000), 0
+
+    def operation() -> Reply:
+        nonlocal runs
+        runs += 1
+        return Erased(np.zeros(40_000, np.bool_))
+
+    clients = [f"c{i}" for i in range(4)]
+    for client in clients:
+        ledger.apply(WriteId(client, 1, True), "t", operation)
+    for client in clients[:2]:
+        with pytest.raises(InvalidRequestError, match=r"applied.*not kept"):
+            ledger.apply(WriteId(client, 1, True), "t", operation)
+    for client in clients[2:]:
+        reply = ledger.apply(WriteId(client, 1, True), "t", operation)
+        assert isinstance(reply, Erased)
+        assert len(reply.found) == 40_000
+    assert runs == 4
+    # A client's later writes go on, and its small reply takes the place of the large one.
+    assert ledger.apply(WriteId("c0", 2, False), "t", Counter()) == Done()
+    assert ledger.apply(WriteId("c2", 2, False), "t", Counter()) == Done()
+    ledger.apply(WriteId("c4", 1, True), "t", operation)
+    assert isinstance(ledger.apply(WriteId("c3", 1, True), "t", operation), Erased)
+
+
+def test_replies_of_a_dropped_table_take_no_room() -> None:
+    ledger = Ledger(max_kept_bytes=100_000)
+    large = Erased(np.zeros(60_000, np.bool_))
+    ledger.apply(WriteId("c", 1, True), "dropped", lambda: large)
+    ledger.forget_table("dropped")
+    for client in ("d", "e"):
+        ledger.apply(WriteId(client, 1, True), "t", lambda: Erased(np.zeros(45_000, np.bool_)))
+    assert isinstance(ledger.apply(WriteId("d", 1, True), "t", Counter()), Erased)
