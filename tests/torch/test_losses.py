@@ -373,6 +373,19 @@ def test_seeds_repeat_the_draws(bank):
     assert len({tuple(drawn) for drawn in first}) == 3, "each forward draws anew"
 
 
+def test_a_loaded_loss_goes_on_with_the_next_draw(bank):
+    def drawn(loss):
+        loss(queries_of(2), ["class 1", "class 2"])
+        return loss.last_samples.keys.tolist()
+
+    table = table_of(bank)
+    loss, other = (SampledSoftmaxLoss(table, num_sampled=8, seed=1).eval() for _ in range(2))
+    first = drawn(loss)
+    other.load_state_dict(loss.state_dict())
+    second = drawn(loss)
+    assert drawn(other) == second != first
+
+
 def test_a_bank_of_another_process_gives_the_same(bank, server):
     with carls.connect(server.url) as remote:
         results = []

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from carls.errors import InvalidRequestError, InvalidValueError
+from carls.keys import Keys
 from carls.messages import AgeBound
 
 #: Longest deadline, in seconds: a day.
@@ -93,3 +94,13 @@ def as_floats(what: str, matrix: Any) -> Any:
             f"{what} of type {type(matrix).__name__} are no matrix of numbers ({error}): "
             "expected a float32 array (n, dim)"
         ) from None
+
+
+def some_keys(given: Any) -> Keys | None:
+    """`given` as keys; None where it is None, or has none.
+
+    Raises:
+        InvalidKeyError: keys that cannot be.
+    """
+    empty = given is None or (not isinstance(given, Keys) and hasattr(given, "__len__") and len(given) == 0)
+    return None if empty else Keys.of(given)

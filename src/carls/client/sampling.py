@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from carls.client.arguments import integer, truth
+from carls.client.arguments import integer, some_keys, truth
 from carls.client.handle import TableHandle
 from carls.client.results import Samples
 from carls.errors import InvalidKeyError, InvalidRequestError
@@ -111,7 +111,7 @@ class SamplingTable(TableHandle[EmbeddingSpec]):
             table=self.name,
             n=integer("n", n, 1),
             strategy=Strategy.of(strategy).to_json(),
-            keys=_joined(given.keys, None if exclude is None else Keys.of(exclude)),
+            keys=_joined(given.keys, some_keys(exclude)),
             positives=given.lengths,
             unique=truth("unique", unique),
             hits=truth("hits", hits),

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from carls.bank.checks import check_shape, check_size
-from carls.client.arguments import as_floats, integer
+from carls.client.arguments import as_floats, integer, some_keys
 from carls.client.portable import PortableTable
 from carls.client.results import Neighbours
 from carls.errors import InvalidRequestError
@@ -159,13 +159,11 @@ def key_lists(exclude: Any, n: int) -> tuple[KeyLists, bool]:
     Raises:
         InvalidRequestError: lists of another number than n, or keys that cannot be.
     """
-    if exclude is None:
-        return KeyLists.none(n), False
     lists = [one for one in exclude if isinstance(one, _LISTS)] if isinstance(exclude, list | tuple) else []
     if not lists:
-        if not isinstance(exclude, Keys) and hasattr(exclude, "__len__") and len(exclude) == 0:
+        keys = some_keys(exclude)
+        if keys is None:
             return KeyLists.none(n), False
-        keys = Keys.of(exclude)
         return KeyLists(keys, np.array([0] + [len(keys)] * n, np.int32)), True
     others = len(exclude) - len(lists)
     if len(lists) != n or others:

@@ -111,6 +111,15 @@ class SampledLoss(TableModule, ABC):
         self.seed = seed
         self._draws = 0
 
+    def get_extra_state(self) -> dict[str, Any]:
+        """Where the rows are, and how many draws the seed has given: a loaded loss goes on with the next."""
+        return super().get_extra_state() | {"draws": self._draws}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """As of all modules over a table, and go on with the seed's draws."""
+        super().set_extra_state(state)
+        self._draws = int(state.get("draws", 0))
+
     @property
     def dim(self) -> int:
         """Elements of a query."""

@@ -21,6 +21,7 @@ class Sampling:
         rows = dict(zip(keys, table.lookup(keys).values, strict=True))
         positives = [["a"], ["b", "c"], [], ["d", "new"]]
         samples = table.sample(5, positives=positives, exclude=["", "unknown"])
+        assert table.sample(5, positives=positives, exclude=[]).shape == samples.shape
         assert samples.shape == (len(samples), 5) == (4, 5)
         assert samples.values.shape == (4, 5, 3)
         assert samples.values.dtype == np.float32
