@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from carls.errors import InvalidRequestError
 from carls.version import VERSION
 
@@ -37,6 +39,30 @@ class Result:
     n: int = 1
     against: str | None = None
     ratio: float | None = None
+
+    @classmethod
+    def of_seeds(
+        cls,
+        case: str,
+        metric: str,
+        unit: str,
+        values: Sequence[float],
+        against: str | None = None,
+        others: Sequence[float] | None = None,
+    ) -> Result:
+        """The mean of `values`, one for each seed, and its ratio to the mean of the `others`, those of the
+        case `against`; None: it is compared with nothing."""
+        mean, n = float(np.mean(values)), len(values)
+        return cls(
+            case=case,
+            metric=metric,
+            value=mean,
+            unit=unit,
+            sd=float(np.std(values, ddof=1)) if n > 1 else None,
+            n=n,
+            against=None if others is None else against,
+            ratio=None if others is None else mean / float(np.mean(others)),
+        )
 
 
 def machine() -> dict[str, Any]:

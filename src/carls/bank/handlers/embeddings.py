@@ -7,10 +7,9 @@ from functools import partial
 from typing import Any
 
 from carls.bank import walks
-from carls.bank.catalog import Catalog
 from carls.bank.checks import check_producer
 from carls.bank.embeddings import EmbeddingTable
-from carls.bank.writes import Writes
+from carls.bank.handlers.family import TableFamily
 from carls.messages import (
     Assign,
     Done,
@@ -27,20 +26,10 @@ from carls.messages import (
 from carls.vectors import as_dtype, check_dtype
 
 
-class EmbeddingHandlers:
-    """Reads and writes vectors.
-
-    Args:
-        catalog: of the bank.
-        writes: of the bank.
-    """
-
-    def __init__(self, catalog: Catalog, writes: Writes) -> None:
-        self._catalog = catalog
-        self._writes = writes
+class EmbeddingHandlers(TableFamily):
+    """Reads and writes vectors."""
 
     def handlers(self) -> dict[type, Callable[[Any], Reply]]:
-        """By class of request."""
         return {
             Lookup: self._lookup,
             Assign: self._assign,

@@ -7,9 +7,8 @@ from functools import partial
 from typing import Any
 
 from carls.bank import walks
-from carls.bank.catalog import Catalog
 from carls.bank.features import FeatureTable
-from carls.bank.writes import Writes
+from carls.bank.handlers.family import TableFamily
 from carls.messages import (
     FeatureAssign,
     FeatureBatch,
@@ -21,20 +20,10 @@ from carls.messages import (
 )
 
 
-class FeatureHandlers:
-    """Reads and writes typed columns.
-
-    Args:
-        catalog: of the bank.
-        writes: of the bank.
-    """
-
-    def __init__(self, catalog: Catalog, writes: Writes) -> None:
-        self._catalog = catalog
-        self._writes = writes
+class FeatureHandlers(TableFamily):
+    """Reads and writes typed columns."""
 
     def handlers(self) -> dict[type, Callable[[Any], Reply]]:
-        """By class of request."""
         return {
             FeatureLookup: self._lookup,
             FeatureAssign: self._assign,

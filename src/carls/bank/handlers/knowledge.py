@@ -5,25 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from carls.bank.catalog import Catalog
-from carls.bank.writes import Writes
+from carls.bank.handlers.family import TableFamily
 from carls.messages import Announce, Done, KnowledgeInfo, LatestKnowledge, Reply
 
 
-class KnowledgeHandlers:
-    """Keeps what makers announce, and tells those who wait for it.
-
-    Args:
-        catalog: of the bank.
-        writes: of the bank.
-    """
-
-    def __init__(self, catalog: Catalog, writes: Writes) -> None:
-        self._catalog = catalog
-        self._writes = writes
+class KnowledgeHandlers(TableFamily):
+    """Keeps what makers announce, and tells those who wait for it."""
 
     def handlers(self) -> dict[type, Callable[[Any], Reply]]:
-        """By class of request."""
         return {Announce: self._announce, LatestKnowledge: self._latest}
 
     def _announce(self, request: Announce) -> Reply:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from carls.bank.catalog import Catalog
 from carls.bank.checks import check_producer
+from carls.bank.handlers.family import TableFamily
 from carls.bank.memories import GaussianMemory
 from carls.bank.tally import Written
-from carls.bank.writes import Writes
 from carls.messages import (
     AbsorbPoints,
     Done,
@@ -22,20 +21,10 @@ from carls.messages import (
 )
 
 
-class MemoryHandlers:
-    """Looks points up and absorbs them.
-
-    Args:
-        catalog: of the bank.
-        writes: of the bank.
-    """
-
-    def __init__(self, catalog: Catalog, writes: Writes) -> None:
-        self._catalog = catalog
-        self._writes = writes
+class MemoryHandlers(TableFamily):
+    """Looks points up and absorbs them."""
 
     def handlers(self) -> dict[type, Callable[[Any], Reply]]:
-        """By class of request."""
         return {
             ReadMemory: self._read,
             AbsorbPoints: self._absorb,

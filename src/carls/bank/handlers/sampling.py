@@ -7,30 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from carls.bank.catalog import Catalog
 from carls.bank.embeddings import EmbeddingTable
+from carls.bank.handlers.family import TableFamily
 from carls.bank.sampling import Wanted
-from carls.bank.writes import Writes
 from carls.errors import InvalidRequestError
 from carls.messages import Reply, Sample, SampleBatch
 from carls.specs import Strategy
 from carls.vectors import as_dtype, check_dtype
 
 
-class SamplingHandlers:
-    """Draws candidates.
-
-    Args:
-        catalog: of the bank.
-        writes: of the bank.
-    """
-
-    def __init__(self, catalog: Catalog, writes: Writes) -> None:
-        self._catalog = catalog
-        self._writes = writes
+class SamplingHandlers(TableFamily):
+    """Draws candidates."""
 
     def handlers(self) -> dict[type, Callable[[Any], Reply]]:
-        """By class of request."""
         return {Sample: self._sample}
 
     def _sample(self, request: Sample) -> SampleBatch:

@@ -8,6 +8,7 @@ from typing import Any
 from carls.bank.catalog import Catalog
 from carls.bank.embeddings import EmbeddingTable
 from carls.bank.features import FeatureTable
+from carls.bank.handlers.family import TableFamily
 from carls.bank.indexes import Indexer
 from carls.bank.search import nearest, parse_where
 from carls.bank.writes import Writes
@@ -15,7 +16,7 @@ from carls.messages import Done, Nearest, NeighbourBatch, Reply, SetIndex
 from carls.specs import IVF
 
 
-class SearchHandlers:
+class SearchHandlers(TableFamily):
     """Finds rows by what is in them.
 
     Args:
@@ -25,12 +26,10 @@ class SearchHandlers:
     """
 
     def __init__(self, catalog: Catalog, writes: Writes, indexer: Indexer) -> None:
-        self._catalog = catalog
-        self._writes = writes
+        super().__init__(catalog, writes)
         self._indexer = indexer
 
     def handlers(self) -> dict[type, Callable[[Any], Reply]]:
-        """By class of request."""
         return {Nearest: self._nearest, SetIndex: self._set_index}
 
     def _nearest(self, request: Nearest) -> NeighbourBatch:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from carls.bank.catalog import AnyTable, Catalog
+from carls.bank.handlers.family import TableFamily
 from carls.bank.keyed import KeyedTable
 from carls.bank.writes import Writes
 from carls.messages import (
@@ -24,7 +25,7 @@ from carls.specs import spec_from_json
 from carls.statistics import TableStatistics
 
 
-class TableHandlers:
+class TableHandlers(TableFamily):
     """Opens, describes and drops tables, and erases rows.
 
     Args:
@@ -34,12 +35,10 @@ class TableHandlers:
     """
 
     def __init__(self, bank: str, catalog: Catalog, writes: Writes) -> None:
+        super().__init__(catalog, writes)
         self._bank = bank
-        self._catalog = catalog
-        self._writes = writes
 
     def handlers(self) -> dict[type, Callable[[Any], Reply]]:
-        """By class of request."""
         return {
             OpenTable: self._open,
             ListTables: self._list,

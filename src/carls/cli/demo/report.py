@@ -49,16 +49,7 @@ def to_table(name: str, outcome: Outcome) -> Table:
 
 def _result(outcome: Outcome, case: str, metric: str, unit: str, values: list[float]) -> Result:
     compared = {m: v for m, _, v in _figures(outcome.runs["baseline"])} if case != "baseline" else {}
-    return Result(
-        case=case,
-        metric=metric,
-        value=float(np.mean(values)),
-        unit=unit,
-        sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        n=len(values),
-        against="baseline" if metric in compared else None,
-        ratio=float(np.mean(values) / np.mean(compared[metric])) if metric in compared else None,
-    )
+    return Result.of_seeds(case, metric, unit, values, "baseline", compared.get(metric))
 
 
 def _figures(runs: list[Run]) -> list[tuple[str, str, list[float]]]:

@@ -47,16 +47,7 @@ def to_table(outcome: Outcome, title: str) -> Table:
 
 def _result(outcome: Outcome, case: str, metric: str, unit: str, values: list[float]) -> Result:
     compared = {m: v for m, _, v in _figures(outcome.trials["baseline"])} if case != "baseline" else {}
-    return Result(
-        case=case,
-        metric=metric,
-        value=float(np.mean(values)),
-        unit=unit,
-        sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        n=len(values),
-        against="baseline" if metric in compared else None,
-        ratio=float(np.mean(values) / np.mean(compared[metric])) if metric in compared else None,
-    )
+    return Result.of_seeds(case, metric, unit, values, "baseline", compared.get(metric))
 
 
 def _figures(trials: list[Trial]) -> list[tuple[str, str, list[float]]]:

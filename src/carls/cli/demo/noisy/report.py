@@ -163,13 +163,4 @@ def _result(case: str, runs: list[NoisyRun], figure: Figure, against: str, other
     metric, unit, of = figure
     values, compared = [of(run) for run in runs], [of(run) for run in others]
     comparable = case != against and bool(np.isfinite(compared).all()) and np.mean(compared) != 0
-    return Result(
-        case=case,
-        metric=metric,
-        value=float(np.mean(values)),
-        unit=unit,
-        sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        n=len(values),
-        against=against if comparable else None,
-        ratio=float(np.mean(values) / np.mean(compared)) if comparable else None,
-    )
+    return Result.of_seeds(case, metric, unit, values, against, compared if comparable else None)
