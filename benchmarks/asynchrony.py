@@ -108,7 +108,7 @@ def simulated(problem: Problem, algorithm: Algorithm, seed: int, slow: bool) -> 
             break
         if pushes % every:
             continue
-        if np.isinf(near) and problem.near(run.matrix.models()):
+        if np.isinf(near) and problem.near(run.matrix.models().values):
             near = now
         gap = run.matrix.gap() if np.isinf(certified) else None
         if gap is not None and gap.relative <= TOLERANCE:

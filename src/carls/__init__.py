@@ -19,6 +19,7 @@ from carls.client import (
     Ragged,
     Rows,
     Samples,
+    TaskTable,
     connect,
     migrate,
 )
@@ -45,8 +46,10 @@ from carls.errors import (
     TableFullError,
     UnavailableError,
     UnknownTableError,
+    UnknownTaskError,
 )
 from carls.keys import Keys
+from carls.messages import TaskModels, TaskState
 from carls.specs import (
     FIFO,
     FTRL,
@@ -73,6 +76,7 @@ from carls.specs import (
     Optimizer,
     RowwiseAdagrad,
     Strategy,
+    TaskSpec,
     Uniform,
     UniformSampling,
     Where,
@@ -140,10 +144,15 @@ __all__ = [
     "Strategy",
     "TableError",
     "TableFullError",
+    "TaskModels",
+    "TaskSpec",
+    "TaskState",
+    "TaskTable",
     "UnavailableError",
     "Uniform",
     "UniformSampling",
     "UnknownTableError",
+    "UnknownTaskError",
     "Where",
     "Zeros",
     "__version__",

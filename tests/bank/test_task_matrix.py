@@ -71,7 +71,7 @@ def test_converges_to_the_optimum_and_certifies_it(algorithm: Any) -> None:
     for _ in range(400):
         for name, node in nodes.items():
             assert turn(matrix, name, node) is Pushed.APPLIED
-    np.testing.assert_allclose(matrix.models(), ridge_optimum(nodes, 0.7), atol=1e-8)
+    np.testing.assert_allclose(matrix.models().values, ridge_optimum(nodes, 0.7), atol=1e-8)
     gap = matrix.gap()
     assert gap is not None
     assert gap.relative < 1e-9
@@ -126,7 +126,7 @@ def test_lost_repeated_and_late_messages_change_nothing(data: Any) -> None:
         sent.append(message)
         for _ in range(data.draw(st.integers(0, 3))):
             assert faulty.push(*data.draw(st.sampled_from(sent))) is Pushed.DUPLICATE
-    np.testing.assert_array_equal(faulty.models(), plain.models())
+    np.testing.assert_array_equal(faulty.models().values, plain.models().values)
     assert faulty.gap() == plain.gap()
     assert faulty.updates == plain.updates
 
@@ -148,7 +148,7 @@ def test_the_optimum_does_not_depend_on_the_order_of_arrival(seed: int) -> None:
     for _ in range(300):
         for name, node in nodes.items():
             turn(in_turn, name, node)
-    np.testing.assert_allclose(matrix.models(), in_turn.models(), atol=1e-5)
+    np.testing.assert_allclose(matrix.models().values, in_turn.models().values, atol=1e-5)
 
 
 def test_rounds_of_a_synchronous_matrix_do_not_depend_on_order() -> None:
@@ -160,7 +160,7 @@ def test_rounds_of_a_synchronous_matrix_do_not_depend_on_order() -> None:
             for name in order:
                 assert turn(matrix, name, nodes[name]) is Pushed.APPLIED
         matrices.append(matrix)
-    np.testing.assert_array_equal(matrices[0].models(), matrices[1].models())
+    np.testing.assert_array_equal(matrices[0].models().values, matrices[1].models().values)
 
 
 def test_a_synchronous_matrix_moves_when_all_have_pushed() -> None:
@@ -168,10 +168,10 @@ def test_a_synchronous_matrix_moves_when_all_have_pushed() -> None:
     matrix = joined(nodes, regularizer="ridge", algorithm=DouglasRachford(synchronous=True))
     turn(matrix, "t0", nodes["t0"])
     assert matrix.pull("t0") is None
-    np.testing.assert_array_equal(matrix.models(), 0)
+    np.testing.assert_array_equal(matrix.models().values, 0)
     turn(matrix, "t1", nodes["t1"])
     assert matrix.pull("t0") is not None
-    assert np.abs(matrix.models()).min() > 0
+    assert np.abs(matrix.models().values).min() > 0
     assert len(matrix.history) == 1
 
 
@@ -198,7 +198,7 @@ def test_a_task_that_joins_late_and_one_that_leaves() -> None:
         for name in left:
             turn(matrix, name, nodes[name])
     there = {name: nodes[name] for name in matrix.tasks}
-    np.testing.assert_allclose(matrix.models(), ridge_optimum(there, 0.7), atol=1e-8)
+    np.testing.assert_allclose(matrix.models().values, ridge_optimum(there, 0.7), atol=1e-8)
     assert matrix.gap().relative < 1e-9  # type: ignore[union-attr]
 
 
@@ -210,12 +210,12 @@ def test_models_stay_when_mu_changes(algorithm: Any) -> None:
     for _ in range(20):
         for name, node in nodes.items():
             turn(matrix, name, node)
-    before, mu, pull = matrix.models(), matrix.mu, matrix.pull("t0")
+    before, mu, pull = matrix.models().values, matrix.mu, matrix.pull("t0")
     assert pull is not None
     nodes["new"] = Quadratic([100.0, 50.0], 40.0)
     matrix.join("new", nodes["new"].profile)
     assert not 0.5 < matrix.mu / mu < 2
-    np.testing.assert_allclose(matrix.models()[:, :3], before, atol=1e-12)
+    np.testing.assert_allclose(matrix.models().values[:, :3], before, atol=1e-12)
     late = nodes["t0"].answer(pull, algorithm.implicit)
     assert matrix.push("t0", pull.sequence, *late) is Pushed.APPLIED
     for _ in range(1500):
@@ -230,9 +230,9 @@ def test_a_node_that_comes_back_goes_on_with_its_column() -> None:
     for _ in range(20):
         for name, node in nodes.items():
             turn(matrix, name, node)
-    before = matrix.models()
+    before = matrix.models().values
     matrix.join("t0", nodes["t0"].profile)
-    np.testing.assert_array_equal(matrix.models(), before)
+    np.testing.assert_array_equal(matrix.models().values, before)
     assert turn(matrix, "t0", nodes["t0"]) is Pushed.APPLIED
 
 
@@ -243,9 +243,9 @@ def test_a_pull_that_was_overtaken_is_superseded() -> None:
     assert first is not None
     for _ in range(MAX_READS):
         matrix.pull("t0")
-    before = matrix.models()
+    before = matrix.models().values
     assert matrix.push("t0", first.sequence, [1.0, 1.0], NOTHING) is Pushed.SUPERSEDED
-    np.testing.assert_array_equal(matrix.models(), before)
+    np.testing.assert_array_equal(matrix.models().values, before)
 
 
 def test_a_push_from_before_a_task_left_and_came_back_is_superseded() -> None:
@@ -320,10 +320,10 @@ def test_bad_input_changes_nothing(call: Any, error: type[CarlsError], told: str
         turn(matrix, name, node)
     pull = matrix.pull("t0")
     assert pull is not None
-    before, tasks = matrix.models(), matrix.tasks
+    before, tasks = matrix.models().values, matrix.tasks
     with pytest.raises(error, match=told):
         call(matrix, pull.sequence)
-    np.testing.assert_array_equal(matrix.models(), before)
+    np.testing.assert_array_equal(matrix.models().values, before)
     assert matrix.tasks == tasks
     assert matrix.push("t0", pull.sequence, *nodes["t0"].answer(pull, True)) is Pushed.APPLIED
 
@@ -366,10 +366,10 @@ def test_tasks_of_a_graph_join_one_by_one_and_leave(sums: bool) -> None:
     curvatures = np.array([node.curvature for node in nodes.values()])
     targets = np.stack([node.curvature * node.target for node in nodes.values()], 1)
     optimum = np.linalg.solve(np.diag(curvatures) + 2 * gram, targets.T).T
-    np.testing.assert_allclose(matrix.models(), optimum, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(matrix.models().values, optimum, rtol=1e-6, atol=1e-8)
     for name in nodes:
         matrix.leave(name)
-    assert matrix.models().shape == (2, 0)
+    assert matrix.models().values.shape == (2, 0)
 
 
 def test_mu_does_not_vanish_with_the_gradients() -> None:
@@ -386,5 +386,5 @@ def test_mu_does_not_vanish_with_the_gradients() -> None:
             assert pull is not None
             matrix.push(name, pull.sequence, *node.answer(pull, matrix.algorithm))
     assert matrix.mu > 1e-9
-    residuals = np.einsum("tnd,dt->tn", xs, matrix.models()) - ys
+    residuals = np.einsum("tnd,dt->tn", xs, matrix.models().values) - ys
     assert np.abs(residuals).max() < 1e-4

@@ -10,10 +10,11 @@ from carls.bank.embeddings import EmbeddingTable
 from carls.bank.features import FeatureTable
 from carls.bank.memories import GaussianMemory
 from carls.bank.tables import Table
+from carls.bank.tasks import TaskTable
 from carls.errors import SpecMismatchError, UnknownTableError
-from carls.specs import EmbeddingSpec, FeatureSpec, GaussianMemorySpec, TableSpec, check_name
+from carls.specs import EmbeddingSpec, FeatureSpec, GaussianMemorySpec, TableSpec, TaskSpec, check_name
 
-AnyTable = EmbeddingTable | FeatureTable | GaussianMemory
+AnyTable = EmbeddingTable | FeatureTable | GaussianMemory | TaskTable
 T = TypeVar("T", bound=Table[Any])
 
 #: Tables by the class of their spec.
@@ -21,6 +22,7 @@ _KINDS: dict[type[TableSpec], type[Any]] = {
     EmbeddingSpec: EmbeddingTable,
     FeatureSpec: FeatureTable,
     GaussianMemorySpec: GaussianMemory,
+    TaskSpec: TaskTable,
 }
 
 

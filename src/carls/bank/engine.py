@@ -16,6 +16,7 @@ from carls.bank.handlers.models import ModelHandlers
 from carls.bank.handlers.sampling import SamplingHandlers
 from carls.bank.handlers.search import SearchHandlers
 from carls.bank.handlers.tables import TableHandlers
+from carls.bank.handlers.tasks import TaskHandlers
 from carls.bank.indexes import Indexer
 from carls.bank.models import Models
 from carls.bank.writes import Writes
@@ -50,6 +51,7 @@ class Engine:
             **SamplingHandlers(self._catalog, writes).handlers(),
             **FeatureHandlers(self._catalog, writes).handlers(),
             **MemoryHandlers(self._catalog, writes).handlers(),
+            **TaskHandlers(self._catalog, writes).handlers(),
             **SearchHandlers(self._catalog, writes, self._indexer).handlers(),
             **KnowledgeHandlers(self._catalog, writes).handlers(),
             **ModelHandlers(self._models, writes).handlers(),

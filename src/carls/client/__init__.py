@@ -9,6 +9,7 @@ from carls.client.memories import GaussianMemory, NearestClusters
 from carls.client.migration import Migration, migrate
 from carls.client.models import Models
 from carls.client.results import FeatureRows, Model, Neighbours, Ragged, Rows, Samples
+from carls.client.tasks import TaskTable
 
 __all__ = [
     "Bank",
@@ -25,6 +26,7 @@ __all__ = [
     "Ragged",
     "Rows",
     "Samples",
+    "TaskTable",
     "connect",
     "migrate",
 ]

@@ -12,6 +12,16 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from carls.messages.banks import BankInfo, BankStatus, DescribeBank, FetchStatus
+from carls.messages.coupling import (
+    Epoch,
+    Evidence,
+    Gap,
+    Pull,
+    Pushed,
+    TaskModels,
+    TaskNodeState,
+    TaskState,
+)
 from carls.messages.embeddings import Assign, Export, Import, Lookup, PushGradients, RowBatch, Scan, ScanPage
 from carls.messages.features import (
     FeatureAssign,
@@ -55,6 +65,18 @@ from carls.messages.tables import (
     SetLearningRate,
     TableInfo,
 )
+from carls.messages.tasks import (
+    FetchTaskHistory,
+    FetchTaskModels,
+    FetchTaskState,
+    JoinTask,
+    LeaveTask,
+    NoPull,
+    PullTask,
+    PushTask,
+    TaskHistory,
+    TaskPushed,
+)
 from carls.statistics import TableStatistics
 
 Request: TypeAlias = (
@@ -84,6 +106,13 @@ Request: TypeAlias = (
     | AbsorbPoints
     | ExportMemory
     | LoadMemory
+    | JoinTask
+    | LeaveTask
+    | PullTask
+    | PushTask
+    | FetchTaskModels
+    | FetchTaskState
+    | FetchTaskHistory
     | Announce
     | LatestKnowledge
     | PublishModel
@@ -107,6 +136,12 @@ Reply: TypeAlias = (
     | FeaturePage
     | MemoryBatch
     | MemoryContent
+    | Pull
+    | NoPull
+    | TaskPushed
+    | TaskModels
+    | TaskState
+    | TaskHistory
     | KnowledgeInfo
     | ModelInfo
     | list[ModelInfo]
@@ -128,8 +163,10 @@ __all__ = [
     "DescribeTable",
     "Done",
     "DropTable",
+    "Epoch",
     "Erase",
     "Erased",
+    "Evidence",
     "Export",
     "ExportMemory",
     "FeatureAssign",
@@ -141,14 +178,20 @@ __all__ = [
     "FetchModel",
     "FetchStatistics",
     "FetchStatus",
+    "FetchTaskHistory",
+    "FetchTaskModels",
+    "FetchTaskState",
     "Floats",
+    "Gap",
     "Import",
     "Int64s",
+    "JoinTask",
     "KeyLists",
     "KnowledgeInfo",
     "LatestKnowledge",
     "LatestModel",
     "LearningRate",
+    "LeaveTask",
     "ListModels",
     "ListTables",
     "LoadMemory",
@@ -162,9 +205,14 @@ __all__ = [
     "Nearest",
     "NeighbourBatch",
     "NoModel",
+    "NoPull",
     "OpenTable",
     "PublishModel",
+    "Pull",
+    "PullTask",
     "PushGradients",
+    "PushTask",
+    "Pushed",
     "ReadMemory",
     "Reply",
     "Request",
@@ -176,6 +224,11 @@ __all__ = [
     "SetIndex",
     "SetLearningRate",
     "TableInfo",
+    "TaskHistory",
+    "TaskModels",
+    "TaskNodeState",
+    "TaskPushed",
+    "TaskState",
     "Vectors",
     "WriteId",
 ]

@@ -19,6 +19,7 @@ from carls.testing.conformance.sampling import Sampling
 from carls.testing.conformance.search import Search
 from carls.testing.conformance.statistics import Statistics
 from carls.testing.conformance.tables import Tables
+from carls.testing.conformance.tasks import TaskTables
 
 
 class BankConformance(
@@ -34,6 +35,7 @@ class BankConformance(
     Asynchrony,
     Features,
     GaussianMemories,
+    TaskTables,
     ModelCheckpoints,
     Moving,
     DriftLimits,
