@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carls.bank.gap import Evidence
-from carls.bank.task_matrix import MAX_READS, TaskMatrix
+from carls.bank.task_matrix import TaskMatrix
+from carls.bank.task_members import MAX_READS
 from carls.bank.task_pulls import Pushed
 from carls.errors import CarlsError, InvalidRequestError, InvalidSpecError, InvalidValueError
 from carls.mtl import make_task

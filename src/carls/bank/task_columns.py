@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from carls.bank.gap import Gap, duality_gap
-from carls.bank.task_pulls import LARGEST, Evidence, Pull, Read
+from carls.bank.task_members import Read
+from carls.bank.task_pulls import LARGEST, Evidence, Pull
 from carls.specs.algorithms import Algorithm
 from carls.specs.regularizer import Matrix, Regularizer
 

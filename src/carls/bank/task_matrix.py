@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -15,25 +13,15 @@ import numpy.typing as npt
 from carls.bank.checks import check_wait
 from carls.bank.gap import Evidence, Gap
 from carls.bank.task_columns import TaskColumns
-from carls.bank.task_pulls import LARGEST, Member, Read, check_answer, check_last, check_profile
-from carls.errors import (
-    InvalidRequestError,
-    InvalidSpecError,
-    InvalidValueError,
-    TableFullError,
-    UnknownTaskError,
-)
-from carls.messages import Epoch, Pull, Pushed, TaskModels, TaskNodeState, TaskState
-from carls.specs.algorithms import TOLERATED, Algorithm, Delays, Profile, ridge_norm
+from carls.bank.task_members import Member, Read, TaskMembers
+from carls.bank.task_progress import TaskProgress
+from carls.bank.task_pulls import LARGEST, check_answer, check_last, check_profile
+from carls.errors import InvalidRequestError, InvalidSpecError, InvalidValueError
+from carls.messages import Epoch, Pull, Pushed, TaskModels, TaskState
+from carls.specs.algorithms import TOLERATED, Algorithm, Delays, Profile
 from carls.specs.regularizer import Matrix, Regularizer
 from carls.specs.tables import check_name
 
-#: Pulls of a task that may be answered; older ones are superseded.
-MAX_READS = 8
-#: Epochs that the history keeps.
-MAX_HISTORY = 10_000
-#: Tasks, and elements of V, that there may be.
-MAX_TASKS, MAX_ELEMENTS = 4096, 2**24
 #: Longest wait of a pull, in seconds.
 MAX_WAIT_S = 1.0
 
@@ -76,29 +64,23 @@ class TaskMatrix:
         self._clock = clock
         self._changed = threading.Condition()
         self._closed = False
-        self._members: dict[str, Member] = {}
+        self._members = TaskMembers(dim)
         self._columns = TaskColumns(dim, self.regularizer, self.rho)
         self._start = self._sequence = start
-        self._updates = self._duplicates = self._superseded = 0
-        self._longest = 0
-        self._epochs = 0
-        self._guard = 1.0
-        self._best = float("inf")
-        self._bound = -float("inf")
-        self._found: Gap | None = None
-        self._history: deque[Epoch] = deque(maxlen=MAX_HISTORY)
+        self._duplicates = self._superseded = 0
+        self._progress = TaskProgress()
 
     @property
     def tasks(self) -> list[str]:
         """The tasks that are there, in the order of the columns."""
         with self._changed:
-            return list(self._members)
+            return self._members.names
 
     @property
     def history(self) -> list[Epoch]:
         """The newest epochs, oldest first, at most 10,000."""
         with self._changed:
-            return list(self._history)
+            return list(self._progress.history)
 
     @property
     def mu(self) -> float:
@@ -108,13 +90,13 @@ class TaskMatrix:
     @property
     def updates(self) -> int:
         """Pushes applied since the matrix was made."""
-        return self._updates
+        return self._progress.updates
 
     @property
     def nbytes(self) -> int:
         """Bytes that the columns and the pulls that may be answered take."""
         with self._changed:
-            pulls = sum(len(member.reads) for member in self._members.values())
+            pulls = sum(len(member.reads) for member in self._members)
             return self._columns.nbytes + 16 * self.dim * pulls
 
     def join(
@@ -142,22 +124,19 @@ class TaskMatrix:
         if last is not None:
             check_last(task, last, self.dim)
         with self._changed:
-            member = self._members.get(task)
+            member = self._members.find(task)
             if member is None or member.profile != profile:
-                self._check_room(task)
                 self._check_scale(task, profile)
             if member is None:
-                self._members[task] = Member(profile, node, producer, self._clock())
+                self._members.add(task, Member(profile, node, producer, self._clock()))
                 self._columns.add()
                 self._recouple(last)
                 if last is not None:
                     self._columns.put_back(len(self._members) - 1, last)
                 return
-            if member.node != node:
-                member.reads.clear()
-            member.node, member.producer, member.seen = node, producer, self._clock()
-            # The data may be others, of which the old bound says nothing.
-            self._bound, self._found = -float("inf"), None
+            member.took_over(node)
+            member.producer, member.seen = producer, self._clock()
+            self._progress.data_changed()
             if member.profile != profile:
                 member.profile = profile
                 self._recouple(None)
@@ -169,10 +148,8 @@ class TaskMatrix:
             UnknownTaskError: it is not there.
         """
         with self._changed:
-            self._member(task)
-            index = list(self._members).index(task)
-            del self._members[task]
-            self._columns.remove(index)
+            self._columns.remove(self._members.index(task))
+            self._members.remove(task)
             self._recouple(None)
             self._end_epoch()
             self._changed.notify_all()
@@ -196,7 +173,7 @@ class TaskMatrix:
         deadline = time.monotonic() + min(check_wait(wait_s), MAX_WAIT_S)
         with self._changed:
             while True:
-                member = self._member_of(task, node)
+                member = self._members.of(task, node)
                 member.seen = self._clock()
                 if not (self.algorithm.synchronous and member.pushed):
                     break
@@ -204,12 +181,10 @@ class TaskMatrix:
                 if left <= 0 or self._closed:
                     return None
                 self._changed.wait(left)
-            model, column = self._columns.read(list(self._members).index(task))
+            model, column = self._columns.read(self._members.index(task))
             self._sequence += 1
-            read = Read(model, column, self.mu, self._updates, self._clock())
-            member.reads[self._sequence] = read
-            if len(member.reads) > MAX_READS:
-                del member.reads[next(iter(member.reads))]
+            read = Read(model, column, self.mu, self.updates, self._clock())
+            member.open(self._sequence, read)
             return Pull(self._sequence, self.mu, model.copy(), column.copy())
 
     def push(
@@ -231,7 +206,7 @@ class TaskMatrix:
         """
         vector, scalars = check_answer(task, correction, evidence, self.dim)
         with self._changed:
-            member = self._member_of(task, node)
+            member = self._members.of(task, node)
             if not self._start < sequence <= self._sequence:
                 raise InvalidRequestError(
                     f"task {task!r}: push for pull {sequence}: expected one that was made, "
@@ -250,7 +225,7 @@ class TaskMatrix:
     def models(self) -> TaskModels:
         """W, the proximal map of V, with the names of its columns."""
         with self._changed:
-            return TaskModels(tuple(self._members), self._columns.models().copy())
+            return TaskModels(tuple(self._members.names), self._columns.models().copy())
 
     def gap(self) -> Gap | None:
         """The gap of the points that nodes evaluated last; None until each task has pushed.
@@ -263,17 +238,15 @@ class TaskMatrix:
     def state(self) -> TaskState:
         """How far it is, and when its nodes were seen."""
         with self._changed:
-            now = self._clock()
-            nodes = tuple(_state(task, member, now) for task, member in self._members.items())
             return TaskState(
-                nodes=nodes,
-                updates=self._updates,
+                nodes=self._members.states(self._clock()),
+                updates=self.updates,
                 duplicates=self._duplicates,
                 superseded=self._superseded,
-                epochs=self._epochs,
+                epochs=self._progress.epochs,
                 mu=self.mu,
-                guard=self._guard,
-                longest_delay=self._longest,
+                guard=self._progress.guard,
+                longest_delay=self._progress.longest,
                 gap=self._gap(),
             )
 
@@ -283,31 +256,8 @@ class TaskMatrix:
             self._closed = True
             self._changed.notify_all()
 
-    def _member(self, task: str) -> Member:
-        if task not in self._members:
-            raise UnknownTaskError(f"task {task!r:.140} is not in this matrix: expected it to join first")
-        return self._members[task]
-
-    def _member_of(self, task: str, node: str) -> Member:
-        member = self._member(task)
-        if member.node != node:
-            raise InvalidRequestError(
-                f"task {task!r} was joined by another node since, of {member.producer!r}: expected one "
-                "node at a time. Stop one of them, or give it a task name of its own; joining again takes the "
-                "task back"
-            )
-        return member
-
-    def _check_room(self, task: str) -> None:
-        count = len(self._members | {task: None})
-        if count > MAX_TASKS or count * self.dim > MAX_ELEMENTS:
-            raise TableFullError(
-                f"task {task!r}: there are {len(self._members)} tasks of dim {self.dim}: expected at most "
-                f"{MAX_TASKS} tasks, and {MAX_ELEMENTS} numbers in all their models"
-            )
-
     def _check_scale(self, task: str, profile: Profile) -> None:
-        profiles = {name: member.profile for name, member in self._members.items()} | {task: profile}
+        profiles = self._members.with_profile(task, profile)
         coupling = self.regularizer.over(list(profiles))
         mu = self.algorithm.scale(coupling, self.rho, self.dim, list(profiles.values()))
         if not 1 / LARGEST <= mu <= LARGEST:
@@ -318,84 +268,51 @@ class TaskMatrix:
 
     def _recouple(self, last: Pull | None) -> None:
         """After the tasks have changed: their coupling, mu, and what is known of the optimum."""
-        self._best, self._bound, self._found = float("inf"), -float("inf"), None
-        coupling = self._columns.couple(list(self._members))
-        profiles = [member.profile for member in self._members.values()]
+        self._progress.tasks_changed()
+        coupling, profiles = self._columns.couple(self._members.names), self._members.profiles
         if not profiles:
             return
         if last is None:
             mu, tolerated = self.algorithm.scale(coupling, self.rho, self.dim, profiles), TOLERATED
         else:
-            mu, tolerated = (self.mu if self._updates else last.mu), 1.0
+            mu, tolerated = (self.mu if self.updates else last.mu), 1.0
         if not self.mu or not 1 / tolerated <= mu / self.mu <= tolerated:
             self._columns.rescale(mu)
-        self._epochs = 0
 
     def _apply(
         self, task: str, member: Member, sequence: int, correction: Matrix, evidence: Evidence
     ) -> None:
-        index = list(self._members).index(task)
-        read = member.reads[sequence]
+        index, read = self._members.index(task), member.answer(sequence, self.updates, self._clock())
         self._columns.record(index, read, correction, evidence, implicit=self.algorithm.implicit)
-        member.behind = self._updates - read.updates
-        self._longest = max(self._longest, member.behind)
-        member.delays.append(self._clock() - read.at)
-        member.reads.clear()
-        member.answered = max(member.answered, sequence)
-        delays = Delays(self._longest, float(np.mean(member.delays)))
-        relaxation = self.algorithm.relaxation(len(self._members), delays, self._guard)
+        self._progress.applied(member.behind)
+        delays = Delays(self._progress.longest, float(np.mean(member.delays)))
+        relaxation = self.algorithm.relaxation(len(self._members), delays, self._progress.guard)
         if self.algorithm.synchronous:
             self._columns.hold(index, relaxation)
         else:
             self._columns.move(index, relaxation)
-        member.pushed = True
-        member.updates += 1
-        self._updates += 1
-        self._found = None
         self._end_epoch()
 
     def _end_epoch(self) -> None:
         """Where all tasks have pushed since the last epoch: guard the steps, note the gap."""
-        if not self._members or not all(member.pushed for member in self._members.values()):
+        if not self._members.all_pushed:
             return
-        for member in self._members.values():
+        for member in self._members:
             member.pushed = False
         if self.algorithm.synchronous:
             self._columns.release()
             self._changed.notify_all()
-        squares = self._columns.squares()
-        if self.algorithm.diverged(squares, self._best):
-            self._guard /= 2
-        self._best = min(self._best, squares)
-        self._epochs += 1
-        if self._epochs & (self._epochs - 1) == 0:
-            mu = self._columns.better_mu(self.algorithm, self._ridge_norm())
+        if self._progress.ended(self.algorithm, self._columns.squares()):
+            mu = self._columns.better_mu(self.algorithm, self._members.ridge_norm)
             if mu != self.mu:
                 self._columns.rescale(mu)
-                self._best = float("inf")
-        gap = self._gap()
+                self._progress.scale_changed()
+        gap, progress = self._gap(), self._progress
         if gap is not None:
-            self._history.append(Epoch(self._clock(), self._updates, gap, self._guard, self._longest))
-
-    def _ridge_norm(self) -> float:
-        return ridge_norm([member.profile for member in self._members.values()])
+            epoch = Epoch(self._clock(), progress.updates, gap, progress.guard, progress.longest)
+            progress.history.append(epoch)
 
     def _gap(self) -> Gap | None:
-        if self._found is None and self._members and all(m.updates for m in self._members.values()):
-            gap = self._columns.gap(self._ridge_norm())
-            self._bound = max(self._bound, gap.bound)
-            self._found = Gap(gap.objective, self._bound)
-        return self._found
-
-
-def _state(task: str, member: Member, now: float) -> TaskNodeState:
-    delays = list(member.delays) or [-1.0]
-    return TaskNodeState(
-        task=task,
-        producer=member.producer,
-        updates=member.updates,
-        delay_s=delays[-1],
-        mean_delay_s=math.fsum(delays) / len(delays),
-        behind=member.behind,
-        seen_s=max(now - member.seen, 0.0),
-    )
+        if not self._members or not all(member.updates for member in self._members):
+            return None
+        return self._progress.gap(lambda: self._columns.gap(self._members.ridge_norm))

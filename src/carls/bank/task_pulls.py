@@ -1,11 +1,8 @@
-"""What a task matrix keeps of each task, and the checks of what nodes say."""
+"""Checks of what task nodes say, before anything is changed; and the names of what they get."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,57 +16,15 @@ __all__ = [
     "LARGEST",
     "Epoch",
     "Evidence",
-    "Member",
     "Pull",
     "Pushed",
-    "Read",
     "check_answer",
     "check_last",
     "check_profile",
-    "check_vector",
 ]
 
 #: Numbers of nodes are at most this in size: products and squares of larger ones may become infinite.
 LARGEST = 1e30
-
-
-class Read(NamedTuple):
-    """What a pull gave, and when: pushes applied before it, seconds."""
-
-    model: Matrix
-    column: Matrix
-    mu: float
-    updates: int
-    at: float
-
-
-@dataclass(eq=False)
-class Member:
-    """A task that is there.
-
-    Attributes:
-        profile: what it told when it joined.
-        node: that answers for it.
-        producer: of that node.
-        seen: seconds on the matrix's clock when it last joined, pulled or pushed.
-        updates: its pushes that were applied.
-        answered: the last pull whose push moved its column.
-        pushed: whether it has pushed in this epoch.
-        behind: pushes of others between the last answered pull and its push.
-        reads: its pulls that may be answered.
-        delays: seconds of its last pushes.
-    """
-
-    profile: Profile
-    node: str
-    producer: str
-    seen: float
-    updates: int = 0
-    answered: int = -1
-    pushed: bool = False
-    behind: int = -1
-    reads: dict[int, Read] = field(default_factory=dict)
-    delays: deque[float] = field(default_factory=lambda: deque(maxlen=5))
 
 
 def check_answer(
@@ -80,7 +35,7 @@ def check_answer(
     Raises:
         InvalidValueError: naming the shape, or the numbers.
     """
-    vector = check_vector(task, "correction", correction, dim)
+    vector = _check_vector(task, "correction", correction, dim)
     try:
         scalars = np.asarray(evidence, np.float64)
     except (TypeError, ValueError) as error:
@@ -93,7 +48,7 @@ def check_answer(
     return vector, Evidence(*scalars.tolist())
 
 
-def check_vector(task: str, what: str, values: npt.ArrayLike, dim: int) -> Matrix:
+def _check_vector(task: str, what: str, values: npt.ArrayLike, dim: int) -> Matrix:
     """`values` as (dim,) float64, if they can be.
 
     Raises:
@@ -137,8 +92,8 @@ def check_last(task: str, last: Pull, dim: int) -> Pull:
     Raises:
         InvalidValueError: naming the shape or the numbers.
     """
-    check_vector(task, "last model", last.model, dim)
-    check_vector(task, "last column", last.column, dim)
+    _check_vector(task, "last model", last.model, dim)
+    _check_vector(task, "last column", last.column, dim)
     if not 1 / LARGEST <= last.mu <= LARGEST:
         raise InvalidValueError(
             f"task {task!r}: last mu={last.mu!r}: expected a number from {1 / LARGEST:g} to {LARGEST:g}"
