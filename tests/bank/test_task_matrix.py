@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,13 @@ from carls.bank.gap import Evidence
 from carls.bank.task_matrix import TaskMatrix
 from carls.bank.task_members import MAX_READS
 from carls.bank.task_pulls import Pushed
-from carls.errors import CarlsError, InvalidRequestError, InvalidSpecError, InvalidValueError
+from carls.errors import (
+    CarlsError,
+    InvalidRequestError,
+    InvalidSpecError,
+    InvalidValueError,
+    TableFullError,
+)
 from carls.mtl import make_task
 from carls.specs import DouglasRachford, ForwardBackward, Graph, Profile, Regularizer, Sum
 from carls.specs.algorithms import Delays
@@ -327,6 +334,149 @@ def test_bad_input_changes_nothing(call: Any, error: type[CarlsError], told: str
     np.testing.assert_array_equal(matrix.models().values, before)
     assert matrix.tasks == tasks
     assert matrix.push("t0", pull.sequence, *nodes["t0"].answer(pull, True)) is Pushed.APPLIED
+
+
+REFILLED = [
+    {"regularizer": "nuclear", "rho": 0.5},
+    {"regularizer": "mean", "rho": 2.0},
+    {"regularizer": "l21", "rho": 0.5, "algorithm": ForwardBackward()},
+    {"regularizer": "elastic_net", "rho": 1.0, "algorithm": DouglasRachford(synchronous=True)},
+]
+
+
+def after(rounds: int, matrix: TaskMatrix, nodes: dict[str, Quadratic]) -> TaskMatrix:
+    for _ in range(rounds):
+        for name, node in nodes.items():
+            turn(matrix, name, node)
+    return matrix
+
+
+@pytest.mark.parametrize("arguments", REFILLED, ids=lambda arguments: arguments["regularizer"])
+def test_a_refilled_matrix_begins_near_and_finds_the_same_optimum(arguments: dict[str, Any]) -> None:
+    nodes = some_nodes(4, 3)
+    old, anew = after(200, joined(nodes, **arguments), nodes), joined(nodes, **arguments)
+    filled = TaskMatrix(3, **arguments)
+    for name, node in nodes.items():
+        filled.join(name, node.profile, old.pull(name))
+    np.testing.assert_allclose(filled.models().values, old.models().values, atol=1e-9)
+    assert filled.mu == old.mu
+    near, far = after(1, filled, nodes).gap(), after(1, anew, nodes).gap()
+    assert near is not None
+    assert far is not None
+    assert near.relative < far.relative / 100
+    found, expected = (after(400, matrix, nodes).models().values for matrix in (filled, anew))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_columns_are_put_back_whatever_mu_is_now() -> None:
+    """A node without a last pull joins first, others come back with pulls of different times."""
+    nodes = some_nodes(4, 3)
+    old = joined(nodes, regularizer="nuclear", rho=0.5)
+    last = {name: after(20, old, nodes).pull(name) for name in nodes}
+    filled = TaskMatrix(3, "nuclear", 0.5)
+    filled.join("t0", nodes["t0"].profile)
+    turn(filled, "t0", nodes["t0"])
+    for name in ("t1", "t2", "t3"):
+        mu = filled.mu
+        filled.join(name, nodes[name].profile, last[name])
+        assert filled.mu == mu  # the matrix has begun with its own
+        pull, gone = filled.pull(name), last[name]
+        assert pull is not None
+        assert gone is not None
+        scaled = (gone.column - gone.model) * gone.mu / mu
+        np.testing.assert_allclose(pull.column - gone.model, scaled, atol=1e-12)
+    found, expected = (after(500, matrix, nodes).models().values for matrix in (filled, old))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_pull_waits_until_the_round_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carls.bank.task_matrix.MAX_WAIT_S", 1000.0)  # whoever is not woken waits on
+    nodes = some_nodes(3)
+    endings = {
+        "the last push": lambda matrix: turn(matrix, "t2", nodes["t2"]),
+        "the last one leaves": lambda matrix: matrix.leave("t2"),
+        "the end": lambda matrix: matrix.close(),
+    }
+    for what, end in endings.items():
+        matrix = joined(nodes, regularizer="ridge", algorithm=DouglasRachford(synchronous=True))
+        turn(matrix, "t0", nodes["t0"])
+        turn(matrix, "t1", nodes["t1"])
+        with ThreadPoolExecutor(2) as pool:
+            waiting = [pool.submit(matrix.pull, name, 1000.0) for name in ("t0", "t1")]
+            assert not wait(waiting, 0.05).done
+            end(matrix)
+            pulls = [one.result(20) for one in waiting]
+        assert [pull is None for pull in pulls] == [what == "the end"] * 2
+
+
+def test_two_nodes_under_one_name_are_found_out() -> None:
+    nodes = some_nodes(2)
+    matrix = joined(nodes, regularizer="ridge")
+    pull = matrix.pull("t0")
+    assert pull is not None
+    matrix.join("t0", nodes["t0"].profile, node="other", producer="host/7")
+    for use in (
+        lambda: matrix.pull("t0"),
+        lambda: matrix.push("t0", pull.sequence, [1.0, 1.0], NOTHING),
+    ):
+        with pytest.raises(InvalidRequestError, match="another node since, of 'host/7'"):
+            use()
+    late = nodes["t0"].answer(pull, True)
+    assert matrix.push("t0", pull.sequence, *late, node="other") is Pushed.SUPERSEDED
+    assert matrix.updates == 0
+
+
+def test_a_matrix_is_full_at_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carls.bank.task_members.MAX_TASKS", 3)
+    matrix = joined(some_nodes(3), regularizer="ridge")
+    with pytest.raises(TableFullError, match="at most 3 tasks"):
+        matrix.join("t9", PROFILE)
+    matrix.join("t0", PROFILE)
+    matrix.leave("t1")
+    matrix.join("t9", PROFILE)
+    assert matrix.tasks == ["t0", "t2", "t9"]
+    monkeypatch.setattr("carls.bank.task_members.MAX_TASKS", 4)
+    monkeypatch.setattr("carls.bank.task_members.MAX_ELEMENTS", 6)
+    with pytest.raises(TableFullError, match="6 numbers"):
+        matrix.join("t8", PROFILE)
+
+
+def test_bytes_grow_with_tasks_and_open_pulls() -> None:
+    matrix = joined(some_nodes(3, 7), regularizer="ridge")
+    matrix.models()
+    tasks = matrix.nbytes
+    assert tasks >= 3 * 7 * 8 * 2
+    matrix.pull("t0")
+    assert matrix.nbytes == tasks + 2 * 7 * 8
+    matrix.leave("t1")
+    assert matrix.nbytes < tasks
+
+
+def test_a_node_that_comes_back_with_the_same_data_does_not_reset_mu() -> None:
+    nodes = some_nodes()
+    matrix = joined(nodes, regularizer="nuclear", rho=0.5)
+    guess = matrix.mu
+    after(20, matrix, nodes)
+    mu, epochs = matrix.mu, matrix.state().epochs
+    assert mu != guess
+    matrix.join("t0", nodes["t0"].profile, node="a new process")
+    assert (matrix.mu, matrix.state().epochs) == (mu, epochs)
+
+
+def test_numbers_that_would_overflow_are_refused() -> None:
+    matrix = TaskMatrix(2, "nuclear", 1.0)
+    with pytest.raises(InvalidValueError, match="would need mu"):
+        matrix.join("a", Profile(1e-100, 1.0))
+    assert matrix.tasks == []
+    with pytest.raises(InvalidValueError, match="ridge_norm"):
+        matrix.join("a", Profile(1e200, 1.0))
+    matrix.join("a", PROFILE)
+    for _ in range(3):
+        pull = matrix.pull("a")
+        assert pull is not None
+        matrix.push("a", pull.sequence, [1e30, -1e30], Evidence(1e30, 1e30, 1e30))
+    assert np.isfinite(matrix.models().values).all()
+    assert 0 < matrix.mu < np.inf
 
 
 def test_forward_backward_refuses_losses_of_unknown_curvature() -> None:
