@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from carls.cli.mtl.node import node
 from carls.cli.mtl.watch import watch
 
 app = typer.Typer(help="Tasks that learn together in a bank, each at its own node.", no_args_is_help=True)
@@ -14,4 +15,5 @@ def group() -> None:
     """Tasks that learn together in a bank, each at its own node."""
 
 
+app.command()(node)
 app.command()(watch)
