@@ -539,3 +539,27 @@ def test_mu_does_not_vanish_with_the_gradients() -> None:
     assert matrix.mu > 1e-9
     residuals = np.einsum("tnd,dt->tn", xs, matrix.models().values) - ys
     assert np.abs(residuals).max() < 1e-4
+
+
+def test_the_smallest_gap_stays_certified_until_the_tasks_change() -> None:
+    matrix, nodes = TaskMatrix(3, "nuclear", 2.0), {}
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        nodes[name] = make_task(random.standard_normal((9, 3)), random.standard_normal(9))
+        matrix.join(name, nodes[name].profile())
+    assert matrix.state().certified is None
+    smallest = float("inf")
+    for name in ["a", "b"] * 20 + ["b"] * 5:
+        pull = matrix.pull(name)
+        assert pull is not None
+        correction, evidence = nodes[name].answer(pull, matrix.algorithm)
+        # The last ones overshoot, so that the objective rises again.
+        matrix.push(name, pull.sequence, correction + (smallest < 1e-4), evidence)
+        state = matrix.state()
+        if state.gap is not None:
+            smallest = min(smallest, state.gap.relative)
+            assert state.certified is not None
+            assert state.certified.relative == smallest
+    assert state.gap.relative > smallest
+    matrix.leave("b")
+    assert matrix.state().certified is None or matrix.state().certified.relative != smallest

@@ -346,6 +346,7 @@ TASK_STATE = st.builds(
     guard=NUMBER,
     longest_delay=INT64,
     gap=st.none() | st.builds(m.Gap, NUMBER, NUMBER),
+    certified=st.none() | st.builds(m.Gap, NUMBER, NUMBER),
 )
 ACTION_REQUESTS = {
     m.OpenTable: st.builds(m.OpenTable, TEXT, SPEC),

@@ -238,6 +238,7 @@ class TaskMatrix:
     def state(self) -> TaskState:
         """How far it is, and when its nodes were seen."""
         with self._changed:
+            gap = self._gap()
             return TaskState(
                 nodes=self._members.states(self._clock()),
                 updates=self.updates,
@@ -247,7 +248,8 @@ class TaskMatrix:
                 mu=self.mu,
                 guard=self._progress.guard,
                 longest_delay=self._progress.longest,
-                gap=self._gap(),
+                gap=gap,
+                certified=self._progress.certified,
             )
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ class TaskProgress:
         guard: 1, or less where steps were halved.
         longest: pushes between a pull and its push, the most so far.
         history: the newest epochs.
+        certified: the smallest gap that was found of these tasks; None before one was.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class TaskProgress:
         self._best = float("inf")
         self._bound = -float("inf")
         self._gap: Gap | None = None
+        self.certified: Gap | None = None
 
     def tasks_changed(self) -> None:
         """Begin anew: another problem has another optimum."""
@@ -39,7 +41,7 @@ class TaskProgress:
 
     def data_changed(self) -> None:
         """The old bound says nothing of data that may be others."""
-        self._bound, self._gap = -float("inf"), None
+        self._bound, self._gap, self.certified = -float("inf"), None, None
 
     def scale_changed(self) -> None:
         """Corrections for one mu are no measure for those of another."""
@@ -70,4 +72,6 @@ class TaskProgress:
             found = measured()
             self._bound = max(self._bound, found.bound)
             self._gap = Gap(found.objective, self._bound)
+            if self.certified is None or self._gap.relative < self.certified.relative:
+                self.certified = self._gap
         return self._gap

@@ -161,6 +161,8 @@ class TaskState:
         guard: 1, or less where steps were halved.
         longest_delay: pushes between a pull and its push, the most so far.
         gap: of the points that the nodes evaluated last; None until each task has pushed.
+        certified: the smallest gap that was found of these tasks, since a node joined or left last; None
+            until each has pushed. It stays where the objective rises again, so that all nodes learn of it.
     """
 
     nodes: tuple[TaskNodeState, ...]
@@ -172,6 +174,7 @@ class TaskState:
     guard: float
     longest_delay: int
     gap: Gap | None
+    certified: Gap | None
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -203,6 +203,7 @@ _TASKS = {
     "guard": number,
     "longest_delay": integer,
     "gap": _gap,
+    "certified": _gap,
 }
 
 
