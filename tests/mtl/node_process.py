@@ -62,7 +62,7 @@ def main(url: str, file: str, until_gap: float, min_tasks: int) -> None:
         tasks = {name: make_task(data[f"X/{name}"], data[f"y/{name}"]) for name in names}
     nodes = TaskNodes(url, "table", tasks)
     nodes.run(deadline_s=120.0, until_gap=until_gap or None, min_tasks=min_tasks)
-    print(json.dumps({name: nodes[name].model.tolist() for name in names}))
+    sys.stdout.write(json.dumps({name: nodes[name].model.tolist() for name in names}))
 
 
 if __name__ == "__main__":
