@@ -48,11 +48,12 @@ def test_nodes_reach_the_optimum_of_the_pooled_data(bank: carls.Bank, algorithm:
         assert node.intercept == 0.0
 
 
-def test_nodes_that_share_a_process_reach_it_too(bank: carls.Bank) -> None:
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=["asynchronous", "synchronous"])
+def test_nodes_that_share_a_process_reach_it_too(bank: carls.Bank, algorithm: Any) -> None:
     problem = Problem.random(tasks=12)
     tasks = {name: make_task(x, y) for name, x, y in zip(problem.names, problem.X, problem.y, strict=True)}
     before = threading.active_count()
-    with problem.open(bank) as table:
+    with problem.open(bank, algorithm=algorithm) as table:
         nodes = TaskNodes(None, table, tasks)
         nodes.run(deadline_s=60.0, until_gap=1e-9, min_tasks=12)
         assert list(nodes) == problem.names

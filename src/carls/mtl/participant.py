@@ -37,8 +37,8 @@ INTERRUPTIONS = (
     UnknownTableError,
     UnknownTaskError,
 )
-#: Longest wait of a pull for the end of a synchronous round, in seconds.
-_WAIT_S = 0.5
+#: Pause before a participant that must wait for a synchronous round asks again, in seconds.
+_ROUND_S = 0.01
 #: A correction of at most this share of the model leaves nothing to do for now.
 _STILL = 1e-12
 
@@ -131,8 +131,12 @@ class Participant:
         """Predictions (n,) of features (n, dim), by `model` and `intercept`."""
         return np.asarray(features @ self.model, np.float64) + self.intercept
 
-    def step(self, table: TaskTable) -> float:
+    def step(self, table: TaskTable, wait_s: float = 0.0) -> float:
         """Do what comes next: join, or pull and solve, or push. Interruptions are survived.
+
+        Args:
+            table: to take part in.
+            wait_s: how long a pull may wait for a synchronous round to end.
 
         Returns:
             in how many seconds to step again.
@@ -141,9 +145,9 @@ class Participant:
             if not self._joined:
                 self._join(table)
             if self._answer is None:
-                self._solve(table)
+                self._solve(table, wait_s)
                 if self._answer is None:
-                    return 0.0
+                    return _ROUND_S
                 if self._delay is not None:
                     return self._delay()
             return self._push(table)
@@ -171,8 +175,8 @@ class Participant:
         table.join(self.name, self._profile, self._last)
         self._joined = True
 
-    def _solve(self, table: TaskTable) -> None:
-        pull = table.pull(self.name, wait_s=_WAIT_S)
+    def _solve(self, table: TaskTable, wait_s: float) -> None:
+        pull = table.pull(self.name, wait_s)
         if pull is None:
             return
         began = time.monotonic()

@@ -23,6 +23,8 @@ from carls.specs import check_name
 LOOK = 5
 #: But where updates are slow, or wait for those of others, it is looked at after so many seconds.
 LOOK_S = 0.5
+#: Longest wait of a pull for the end of a synchronous round, in seconds.
+WAIT_S = 0.5
 #: Threads look after one another's end within so many seconds.
 _JOIN_S = 30.0
 
@@ -67,6 +69,8 @@ class NodeRunner:
         self._bank, self._table = bank, table
         self._participants = participants
         self._threads = min(threads, len(participants))
+        # A thread that waits for a round must not be the one that could end it.
+        self._wait_s = WAIT_S if self._threads == len(participants) else 0.0
         self._agenda = Agenda(participants)
         self._stopping = False
         self._until_gap, self._min_tasks = 0.0, 1
@@ -243,7 +247,7 @@ class NodeRunner:
             time.sleep(0)
             pause_s = 0.0
             try:
-                pause_s = one.step(table)
+                pause_s = one.step(table, self._wait_s)
                 self._look(table)
             except INTERRUPTIONS as error:
                 pause_s = one.interrupted(error)
