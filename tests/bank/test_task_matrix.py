@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carls.bank.gap import Evidence
-from carls.bank.task_matrix import TaskMatrix
+from carls.bank.task_matrix import GATHERING_S, TaskMatrix
 from carls.bank.task_members import MAX_READS
 from carls.bank.task_pulls import Pushed
 from carls.errors import (
@@ -387,6 +387,33 @@ def test_columns_are_put_back_whatever_mu_is_now() -> None:
         np.testing.assert_allclose(pull.column - gone.model, scaled, atol=1e-12)
     found, expected = (after(500, matrix, nodes).models().values for matrix in (filled, old))
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_tasks_that_come_back_wait_for_each_other_but_not_for_ever() -> None:
+    nodes, now = some_nodes(3), [0.0]
+    old = after(20, joined(nodes, regularizer="nuclear", rho=0.5), nodes)
+    last = {name: old.pull(name) for name in nodes}
+    assert {pull.tasks for pull in last.values()} == {3}  # type: ignore[union-attr]
+    for all_come in (True, False):
+        matrix = TaskMatrix(2, "nuclear", 0.5, clock=lambda: now[0])
+        for name in ("t0", "t1"):
+            matrix.join(name, nodes[name].profile, last[name])
+            now[0] += 1
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(matrix.pull, "t0", 1.0)
+            assert matrix.pull("t1") is None
+            if all_come:
+                matrix.join("t2", nodes["t2"].profile, last["t2"])
+                assert waiting.result(20) is not None
+            else:
+                assert waiting.result(20) is None
+                now[0] += GATHERING_S
+        assert turn(matrix, "t1", nodes["t1"]) is Pushed.APPLIED
+        matrix.leave("t1")
+        assert matrix.pull("t0") is not None
+        now[0] += GATHERING_S
+        matrix.join("t1", nodes["t1"].profile, last["t1"])  # one that returns to those at work
+        assert turn(matrix, "t0", nodes["t0"]) is Pushed.APPLIED
 
 
 def test_a_pull_waits_until_the_round_ends(monkeypatch: pytest.MonkeyPatch) -> None:

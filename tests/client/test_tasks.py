@@ -142,6 +142,8 @@ def test_nodes_go_on_in_a_bank_that_is_started_anew(tmp_path: Any) -> None:
             with pytest.raises(carls.UnknownTaskError):
                 table.pull(name)
             table.join(name, node.profile, last[name])
+            if name != "t2":
+                assert table.pull(name) is None  # whoever went on now would move away
         with pytest.raises(carls.InvalidRequestError, match="expected one that was made"):
             table.push("t0", held.sequence, *nodes["t0"].answer(held, implicit=True))
         np.testing.assert_allclose(table.models().values, before.values, rtol=1e-9, atol=1e-12)

@@ -229,6 +229,7 @@ REQUESTS = {
         mu=NUMBER,
         model=doubles_of,
         column=doubles_of,
+        tasks=INT64,
         node=TEXT,
         producer=TEXT,
         write=WRITE,
@@ -286,7 +287,12 @@ REPLIES = {
     m.FetchModel: st.builds(m.ModelPart, st.binary(max_size=100)),
     m.JoinTask: DONE,
     m.PullTask: sized(
-        m.Pull, sequence=st.integers(1, 2**63 - 1), mu=NUMBER, model=doubles_of, column=doubles_of
+        m.Pull,
+        sequence=st.integers(1, 2**63 - 1),
+        mu=NUMBER,
+        model=doubles_of,
+        column=doubles_of,
+        tasks=INT64,
     )
     | st.just(m.NoPull()),
     m.PushTask: st.builds(m.TaskPushed, TEXT),

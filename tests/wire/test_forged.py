@@ -52,7 +52,7 @@ REQUESTS = [
     m.AbsorbPoints("t", ONES, True, "me", WRITE),
     m.ExportMemory("t"),
     m.LoadMemory("t", 0, 1, ONES, np.array([0, 1]), m.MemoryCounts(1, 2, 0, 0), "me", WRITE),
-    m.JoinTask("t", "a", 1.0, None, 2.0, np.ones(3), np.ones(3), "n", "me", WRITE),
+    m.JoinTask("t", "a", 1.0, None, 2.0, np.ones(3), np.ones(3), 5, "n", "me", WRITE),
     m.PullTask("t", "a", 0.5, "n"),
     m.PushTask("t", "a", 7, np.ones(3), m.Evidence(1.0, 2.0, 3.0), "n", "me"),
     m.FetchTaskModels("t"),

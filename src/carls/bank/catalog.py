@@ -107,8 +107,9 @@ class Catalog:
         rates = [list(rate) for rate in table.learning_rates(self._clock.seconds())]
         since = f", with the learning rates (lr, step, producer, age) {rates} since" if rates else ""
         return SpecMismatchError(
-            f"table {table.name!r} exists with another spec. It has {table.spec.to_json()}{since}; asked for "
-            f"was {requested.to_json()}. Open it with its own spec, drop it first, or choose another name",
+            f"table {table.name!r} exists with another spec. It has {table.spec.to_json()!s:.1000}{since}; "
+            f"asked for was {requested.to_json()!s:.1000}. Open it with its own spec, drop it first, or "
+            "choose another name",
             table=table.name,
             details={
                 "existing": table.spec.to_json(),

@@ -24,6 +24,9 @@ from carls.specs.tables import check_name
 
 #: Longest wait of a pull, in seconds.
 MAX_WAIT_S = 1.0
+#: How long tasks that come back wait for the others before they go on without them, in seconds. Each that
+#: goes on while the others are not there moves away from where all were.
+GATHERING_S = 5.0
 
 
 class TaskMatrix:
@@ -110,7 +113,8 @@ class TaskMatrix:
             last: its last pull from a matrix that is gone, such as a bank's that started anew: a new column
                 begins with what it gave, instead of zeros. V - W is a subgradient of rho * g divided by mu,
                 so the column is moved to this matrix's mu; a matrix that has seen no push takes over the
-                pull's. The optimum is the same either way, and nearer.
+                pull's, and gives no pulls until as many tasks are back as there were, for 5 seconds at most.
+                The optimum is the same either way, and nearer.
             node: who answers for it from now on.
             producer: of the node, for `state`.
 
@@ -133,6 +137,9 @@ class TaskMatrix:
                 self._recouple(last)
                 if last is not None:
                     self._columns.put_back(len(self._members) - 1, last)
+                    if not self.updates:
+                        self._members.expect(last.tasks, self._clock() + GATHERING_S)
+                self._changed.notify_all()
                 return
             member.took_over(node)
             member.producer, member.seen = producer, self._clock()
@@ -159,12 +166,12 @@ class TaskMatrix:
 
         Args:
             task: whose column.
-            wait_s: how long to wait for a synchronous round to end, in seconds; above 1 counts as 1.
+            wait_s: how long to wait where there is no pull yet, in seconds; above 1 counts as 1.
             node: who asks.
 
         Returns:
-            None where the algorithm is synchronous and this task has pushed in this round:
-            it must wait for the others.
+            None where the algorithm is synchronous and this task has pushed in this round, or where tasks
+            that come back wait for each other: it must wait for the others.
 
         Raises:
             UnknownTaskError: the task has not joined.
@@ -175,7 +182,8 @@ class TaskMatrix:
             while True:
                 member = self._members.of(task, node)
                 member.seen = self._clock()
-                if not (self.algorithm.synchronous and member.pushed):
+                waits = self.algorithm.synchronous and member.pushed
+                if not waits and not self._members.gathering(member.seen):
                     break
                 left = deadline - time.monotonic()
                 if left <= 0 or self._closed:
@@ -185,7 +193,7 @@ class TaskMatrix:
             self._sequence += 1
             read = Read(model, column, self.mu, self.updates, self._clock())
             member.open(self._sequence, read)
-            return Pull(self._sequence, self.mu, model.copy(), column.copy())
+            return Pull(self._sequence, self.mu, model.copy(), column.copy(), len(self._members))
 
     def push(
         self, task: str, sequence: int, correction: npt.ArrayLike, evidence: Evidence, node: str = ""

@@ -98,6 +98,7 @@ class TaskMembers:
     def __init__(self, dim: int) -> None:
         self._dim = dim
         self._members: dict[str, Member] = {}
+        self._expected, self._until = 0, 0.0
 
     def __len__(self) -> int:
         return len(self._members)
@@ -124,6 +125,18 @@ class TaskMembers:
     def all_pushed(self) -> bool:
         """Whether there are tasks, and all have pushed in this epoch."""
         return bool(self) and all(member.pushed for member in self)
+
+    def expect(self, tasks: int, until: float) -> None:
+        """So many tasks of a matrix that is gone are on their way to this one; wait for them until then."""
+        if not self._expected:
+            self._until = until
+        self._expected = max(self._expected, tasks)
+
+    def gathering(self, now: float) -> bool:
+        """Whether tasks are on their way here."""
+        if len(self) >= self._expected or now >= self._until:
+            self._expected = 0
+        return self._expected > 0
 
     def find(self, task: str) -> Member | None:
         """The task, if it is there."""

@@ -98,4 +98,8 @@ def check_last(task: str, last: Pull, dim: int) -> Pull:
         raise InvalidValueError(
             f"task {task!r}: last mu={last.mu!r}: expected a number from {1 / LARGEST:g} to {LARGEST:g}"
         )
+    if not isinstance(last.tasks, int) or last.tasks < 0:
+        raise InvalidValueError(
+            f"task {task!r}: last tasks={last.tasks!r}: expected an integer of at least 0"
+        )
     return last

@@ -41,7 +41,7 @@ from carls.specs import Algorithm, Profile, TaskSpec, check_name
 if TYPE_CHECKING:
     from carls.client.bank import Bank
 
-_NOTHING = np.zeros(0)
+_NOTHING = Pull(0, 0.0, np.zeros(0), np.zeros(0))
 
 
 class TaskTable(TableHandle[TaskSpec]):
@@ -95,8 +95,9 @@ class TaskTable(TableHandle[TaskSpec]):
             task: its name: 1 to 128 letters, digits and `_ . : -`.
             profile: what the bank needs to know about it; `carls.mtl.Task.profile()`.
             last: the task's last pull, where the bank that gave it has been replaced by an empty one: a new
-                column begins with what it gave, so that the work done so far is not lost. A column that is
-                there is kept.
+                column begins with what it gave, so that the work done so far is not lost. Pulls wait then
+                until as many tasks are back as there were, for 5 seconds at most. A column that is there is
+                kept.
             timeout_s: deadline; default the bank's.
 
         Raises:
@@ -131,12 +132,12 @@ class TaskTable(TableHandle[TaskSpec]):
 
         Args:
             task: that this handle has joined with.
-            wait_s: how long to wait for a synchronous round to end, in seconds; above 1 counts as 1.
+            wait_s: how long to wait where there is no pull yet, in seconds; above 1 counts as 1.
             timeout_s: deadline beyond the wait; default the bank's.
 
         Returns:
-            None where the algorithm is synchronous, this task has pushed and the others have not all: ask
-            again.
+            None where the node must wait, and ask again: the algorithm is synchronous, this task has pushed
+            and the others have not all; or tasks come back to a bank that was replaced, not all of them yet.
 
         Raises:
             UnknownTaskError: the task has not joined.
@@ -219,13 +220,14 @@ class TaskTable(TableHandle[TaskSpec]):
 
     def _joining(self, task: str, profile: Profile, last: Pull | None) -> Callable[[WriteId], JoinTask]:
         norm, lipschitz = check_profile(check_name("task", task), profile)
-        mu, model, column = 0.0, _NOTHING, _NOTHING
-        if last is not None:
+        if last is None:
+            last = _NOTHING
+        else:
             check_last(task, last, self.spec.dim)
-            mu, model, column = last.mu, last.model, last.column
         known = None if math.isinf(lipschitz) else float(lipschitz)
         who = self.bank.producer
-        return partial(JoinTask, self.name, task, float(norm), known, mu, model, column, self._node, who)
+        was = (last.mu, last.model, last.column, last.tasks)
+        return partial(JoinTask, self.name, task, float(norm), known, *was, self._node, who)
 
     def _leaving(self, task: str) -> Callable[[WriteId], LeaveTask]:
         return partial(LeaveTask, self.name, check_name("task", task), self.bank.producer)

@@ -55,12 +55,14 @@ class Pull:
         mu: of the algorithm.
         model: w, the task's column of the proximal map, (dim,) float64.
         column: v, the task's column of V, (dim,) float64.
+        tasks: how many were coupled.
     """
 
     sequence: int
     mu: float
     model: Matrix
     column: Matrix
+    tasks: int = 0
 
 
 class Pushed(Enum):

@@ -16,7 +16,8 @@ class JoinTask(NamedTuple):
     """Let `node` answer for a task from now on; a task that is new gets a column.
 
     `ridge_norm` and `lipschitz` are its `Profile`, None where nobody knows the constant. `mu`, `model` and
-    `column`, (dim,) float64, are its last pull from a bank that is gone; 0 and (0,) where there is none.
+    `column`, (dim,) float64, and `tasks` are of its last pull from a bank that is gone; 0 and (0,) where
+    there is none.
     Reply: `Done`."""
 
     table: str
@@ -26,6 +27,7 @@ class JoinTask(NamedTuple):
     mu: float
     model: Matrix
     column: Matrix
+    tasks: int
     node: str
     producer: str
     write: WriteId
@@ -51,7 +53,7 @@ class PullTask(NamedTuple):
 
 
 class NoPull(NamedTuple):
-    """The round has not ended yet."""
+    """The round has not ended yet, or tasks that a bank before this one had are not all back yet."""
 
 
 class PushTask(NamedTuple):

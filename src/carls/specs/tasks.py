@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from carls.specs.tables import TableSpec
 
 #: Of a model; its node sends it whole.
 MAX_DIM = 2**19
+#: Bytes of a spec's JSON form, which each description of the table carries.
+MAX_JSON = 4 << 20
 #: rho is from one over this to this.
 LARGEST_RHO = 1e15
 
@@ -57,6 +60,13 @@ class TaskSpec(TableSpec):
             "algorithm": Algorithm.of(self.algorithm),
         }.items():
             object.__setattr__(self, name, value)
+        size = len(json.dumps(self.to_json()))
+        if size > MAX_JSON:
+            raise InvalidSpecError(
+                f"{self.regularizer.name!r} of {size} bytes in JSON: expected at most {MAX_JSON}. "
+                "Of relations R only R R' counts while all tasks are there: give a factor of it with fewer "
+                "columns"
+            )
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -203,14 +203,18 @@ class NeighboursForm(Form):
 
 
 class PullForm(Form):
-    """A pull; its number is 0, and there is no batch, where the round has not ended yet."""
+    """A pull; its number is 0, and there is no batch, where the node must wait still."""
 
     def __init__(self) -> None:
         columns = {"model": DoublesColumn(), "column": DoublesColumn()}
-        super().__init__(Pull, columns, {"sequence": facts.integer, "mu": facts.number})
+        super().__init__(
+            Pull, columns, {"sequence": facts.integer, "mu": facts.number, "tasks": facts.integer}
+        )
 
     def encode(self, message: Pull | NoPull) -> Frame:
-        return Frame(None, self._said((0, 0.0))) if isinstance(message, NoPull) else super().encode(message)
+        return (
+            Frame(None, self._said((0, 0.0, 0))) if isinstance(message, NoPull) else super().encode(message)
+        )
 
     def decode(self, frame: Frame, **known: Any) -> Any:
         if frame.batch is None and self._told(frame.facts)["sequence"] == 0:

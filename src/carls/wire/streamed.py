@@ -214,6 +214,7 @@ OPERATIONS = (
                 "ridge_norm": number,
                 "lipschitz": maybe_number,
                 "mu": number,
+                "tasks": integer,
                 **_NODE,
                 "write": write_id,
             },

@@ -59,7 +59,7 @@ class TaskHandlers(TableFamily):
             lipschitz = math.inf if request.lipschitz is None else request.lipschitz
             last = None
             if len(request.model) or len(request.column) or request.mu:
-                last = Pull(0, request.mu, request.model, request.column)
+                last = Pull(0, request.mu, request.model, request.column, request.tasks)
             profile, producer = Profile(request.ridge_norm, lipschitz), check_producer(request.producer)
             table.matrix.join(request.task, profile, last, request.node, producer)
             return Done()
