@@ -37,7 +37,7 @@ INTERRUPTIONS = (
     UnknownTableError,
     UnknownTaskError,
 )
-#: Pause before a participant that must wait for a synchronous round asks again, in seconds.
+#: Pause before a participant that must wait for the others asks again, in seconds.
 _ROUND_S = 0.01
 #: A correction of at most this share of the model leaves nothing to do for now.
 _STILL = 1e-12
@@ -136,7 +136,7 @@ class Participant:
 
         Args:
             table: to take part in.
-            wait_s: how long a pull may wait for a synchronous round to end.
+            wait_s: how long a pull may wait for the others, as it does in synchronous algorithms.
 
         Returns:
             in how many seconds to step again.

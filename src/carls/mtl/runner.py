@@ -23,7 +23,7 @@ from carls.specs import check_name
 LOOK = 5
 #: But where updates are slow, or wait for those of others, it is looked at after so many seconds.
 LOOK_S = 0.5
-#: Longest wait of a pull for the end of a synchronous round, in seconds.
+#: Longest wait of a pull for the others, in seconds.
 WAIT_S = 0.5
 #: Threads look after one another's end within so many seconds.
 _JOIN_S = 30.0
@@ -69,7 +69,7 @@ class NodeRunner:
         self._bank, self._table = bank, table
         self._participants = participants
         self._threads = min(threads, len(participants))
-        # A thread that waits for a round must not be the one that could end it.
+        # A thread that waits for the others must not be the one that another one needs.
         self._wait_s = WAIT_S if self._threads == len(participants) else 0.0
         self._agenda = Agenda(participants)
         self._stopping = False
