@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from carls.cli.demo.cora_archive import DIGEST, URL, CoraArrays, download
-from carls.cli.demo.graph import linked_neighbours
-from carls.cli.demo.problem import Problem
+from carls.cli.demo.graphs.cora_archive import DIGEST, URL, CoraArrays, download
+from carls.cli.demo.graphs.graph import linked_neighbours
+from carls.cli.demo.graphs.problem import Problem
 from carls.errors import CarlsError
 
 
