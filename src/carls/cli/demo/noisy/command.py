@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from carls.cli.demo.options import (
     BankUrl,
@@ -20,10 +18,7 @@ from carls.cli.demo.options import (
     check_server,
     require,
     require_extra,
-    together,
-    written,
 )
-from carls.cli.results import write_json
 
 
 def noisy_labels(
@@ -47,18 +42,12 @@ def noisy_labels(
     check_options(seeds, json, plot)
     check_server(bank)
     data = load()  # what is not there is found out before anything is started
-    from carls.cli.demo.noisy.experiment import run_experiment
-    from carls.cli.demo.noisy.plan import NoisyPlan
-    from carls.cli.demo.noisy.plot import write_plot
-    from carls.cli.demo.noisy.report import to_results, to_tables
+    from carls.cli.demo.comparison.command import compare
+    from carls.cli.demo.noisy.paradigm import NoisyLabels
+    from carls.cli.demo.noisy.plan import plan_of
 
-    console = Console()
-    plan = NoisyPlan.of(noise, seeds, epochs, quick)
-    outcome = run_experiment(data, plan, bank, console)
-    if json is not None:
-        write_json(json, "demo noisy-labels", {**asdict(plan), "bank": bank}, to_results(outcome))
-    write_plot(plot, outcome)
-    for table in to_tables(outcome):
-        console.print(table)
-    console.print(together(outcome.processes) + " (the last seed's maker).")
-    console.print(written(json, plot), soft_wrap=True)
+    paradigm = NoisyLabels(data, noise)
+    wrong = sum(paradigm.problem(seed).wrong for seed in range(seeds)) / seeds
+    title = f"Fashion-MNIST, {noise} noise, {100 * wrong:.0f} % of the labels wrong"
+    plan = plan_of(noise, seeds, epochs, quick)
+    compare(paradigm, plan, title, {"noise": noise}, json, plot, bank)
