@@ -130,29 +130,24 @@ def compare(bank: carls.Bank, problem: Problem, delays: Delays, seeds: int) -> I
     ran[GRADIENT] = [(needed[0] * length, needed[1] * length) for length in lengths]
     shown[GRADIENT] = [in_rounds(needed, len(problem.tasks), delays.draw(seed)) for seed in range(seeds)]
     title = f"{problem.title}, {'one slow node' if delays.slow else 'equal nodes'}"
+    yield from figures(title, ran, "")
+    yield from figures(title, shown, ", simulated")
+
+
+def figures(title: str, cases: dict[str, list[Times]], how: str) -> Iterator[Result]:
+    """Medians with their spread, and ratios to ours; none where half of the runs were not in time."""
+    ours = f"{title}{SEPARATOR}{OURS}"
     for index, metric in enumerate(METRICS):
-        ours, simulation = (np.median([times[index] for times in by[OURS]]) for by in (ran, shown))
-        for name in ran:
-            case = f"{title}{SEPARATOR}{name}"
-            values = np.array([times[index] for times in ran[name]])
-            middle, model = float(np.median(values)), np.median([times[index] for times in shown[name]])
-            if not np.isfinite(middle):
+        medians = {name: float(np.median([times[index] for times in runs])) for name, runs in cases.items()}
+        for name, median in medians.items():
+            if not np.isfinite(median):
                 continue
-            spread = float(np.std(values, ddof=1)) if seeds > 1 and np.isfinite(values).all() else None
-            yield Result(case, metric, middle, "s", spread, seeds)
-            if name != OURS:
-                against = f"{title}{SEPARATOR}{OURS}"
-                yield Result(case, metric, middle, "s", None, seeds, against, middle / float(ours))
-                yield Result(
-                    case,
-                    f"{metric}, simulated",
-                    float(model),
-                    "s",
-                    None,
-                    seeds,
-                    against,
-                    float(model / simulation),
-                )
+            case, values = f"{title}{SEPARATOR}{name}", np.array([times[index] for times in cases[name]])
+            spread = float(np.std(values, ddof=1)) if len(values) > 1 and np.isfinite(values).all() else None
+            yield Result(case, metric + how, median, "s", spread, len(values))
+            if name != OURS and np.isfinite(medians[OURS]):
+                ratio = median / medians[OURS]
+                yield Result(case, metric + how, median, "s", None, len(values), ours, ratio)
 
 
 def cells(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
@@ -196,7 +191,13 @@ def main(
     folder = os.environ.get("CARLS_DATA", "")
     if folder and schools and not quick:
         problems += [lambda count=count: school(Path(folder), count) for count in counts]  # type: ignore[misc]
-    config = {"tasks": counts, "seeds": seeds, "mean_ms": mean_ms, "versions": versions("numpy")}
+    config = {
+        "tasks": counts,
+        "seeds": seeds,
+        "mean_ms": mean_ms,
+        "threads": 1,
+        "versions": versions("numpy"),
+    }
     console, found = Console(width=160), []
     with ExitStack() as opened:
         server = opened.enter_context(BankProcess())
