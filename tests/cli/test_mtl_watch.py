@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import carls
+from carls.cli.mtl.watch import watch
 from carls.service import BankProcess
 from carls.testing.tasks import plain_tasks, turn
 
@@ -77,19 +78,25 @@ def test_one_look_for_machines(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "error", "said"),
     [
-        (["--table", "nobody"], "no table 'nobody'"),
-        (["--table", "items"], "a table of kind 'embedding': expected one of tasks"),
-        (["--table", "school", "--every-s", "0"], "--every-s 0: expected seconds"),
-        (["--table", "school", "--bank", "memory://"], "its own process"),
-        (["--table", "school", "--bank", "grpc+unix:///no/such/socket"], "is `carls serve` running there"),
+        ({"table": "nobody"}, carls.UnknownTableError, "no table 'nobody'"),
+        ({"table": "items"}, carls.InvalidRequestError, "of kind 'embedding': expected one of tasks"),
+        ({"every_s": 0.0}, carls.InvalidRequestError, "--every-s 0: expected seconds"),
+        ({"bank": "memory://"}, carls.InvalidRequestError, "its own process"),
+        ({"bank": "grpc+unix:///no/such/socket"}, carls.UnavailableError, "is `carls serve` running there"),
     ],
 )
-def test_what_cannot_be_watched_is_told_in_a_line(url: str, arguments: list[str], said: str) -> None:
-    done = run("--bank", url, "--once", "--timeout-s", "0.5", *arguments)
+def test_what_cannot_be_watched(url: str, arguments: dict[str, Any], error: Any, said: str) -> None:
+    plain = {"table": "school", "bank": url, "once": True, "json": False, "every_s": 1.0, "timeout_s": 0.5}
+    with pytest.raises(error, match=said):
+        watch(**plain | arguments)
+
+
+def test_what_cannot_be_watched_is_told_in_a_line(url: str) -> None:
+    done = run("--bank", url, "--once", "--table", "nobody")
     assert (done.returncode, done.stdout) == (1, "")
-    assert said in done.stderr
+    assert "no table 'nobody'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

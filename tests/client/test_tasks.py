@@ -15,7 +15,7 @@ import carls
 from carls.bank.task_matrix import TaskMatrix
 from carls.messages import Pull, Pushed
 from carls.service import BankProcess
-from carls.testing import Fault, connect_with_faults
+from carls.testing import Direction, Fault, FaultyProxy, connect_with_faults
 from carls.testing.tasks import plain_tasks, turn
 
 DIM = 3
@@ -152,6 +152,20 @@ def test_nodes_go_on_in_a_bank_that_is_started_anew(tmp_path: Any) -> None:
         gap = table.gap()
         assert gap is not None
         assert gap.relative < 1e-3
+
+
+def test_an_answer_whose_reply_is_cut_off_is_applied_once() -> None:
+    node = plain_tasks(1, DIM)["t0"]
+    with BankProcess() as server, FaultyProxy(server.url) as proxy, carls.connect(proxy.url) as bank:
+        table = bank.tasks("school", DIM)
+        table.join("t0", node.profile)
+        turn(table, "t0", node)
+        pull = table.pull("t0")
+        assert pull is not None
+        proxy.cut_after(Direction.TO_CLIENT, 10)
+        answer = node.answer(pull, implicit=True)
+        assert table.push("t0", pull.sequence, *answer) is Pushed.DUPLICATE  # sent again, and known
+        assert table.state().updates == 2
 
 
 def test_an_answer_to_a_table_that_was_dropped_is_not_taken_for_one_of_the_next() -> None:

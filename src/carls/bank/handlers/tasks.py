@@ -11,6 +11,7 @@ from carls.bank.handlers.family import TableFamily
 from carls.bank.tally import Written
 from carls.bank.task_matrix import TaskMatrix
 from carls.bank.tasks import TaskTable
+from carls.errors import InvalidRequestError
 from carls.messages import (
     Done,
     FetchTaskHistory,
@@ -30,6 +31,9 @@ from carls.messages import (
     TaskState,
 )
 from carls.specs import Profile
+
+#: Characters of a node's own name.
+MAX_NODE = 64
 
 
 class TaskHandlers(TableFamily):
@@ -60,6 +64,10 @@ class TaskHandlers(TableFamily):
             last = None
             if len(request.model) or len(request.column) or request.mu:
                 last = Pull(0, request.mu, request.model, request.column, request.tasks)
+            if len(request.node) > MAX_NODE:
+                raise InvalidRequestError(
+                    f"node={request.node!r:.60}: expected a name of at most {MAX_NODE} characters"
+                )
             profile, producer = Profile(request.ridge_norm, lipschitz), check_producer(request.producer)
             table.matrix.join(request.task, profile, last, request.node, producer)
             return Done()
