@@ -18,9 +18,9 @@ from carls.mtl import Participant, TaskNodes, make_task
 from carls.service import BankProcess
 from carls.testing.proxy import Direction, FaultyProxy
 
-DIM = 200
+DIM = 100
 #: Names of columns, keys and frames of a call, beside its vectors.
-OVERHEAD = 1500
+OVERHEAD = 700
 
 
 class Recorder(FaultyProxy):
@@ -78,8 +78,8 @@ def found(X: Any, y: Any, said: list[bytes]) -> set[str]:
 def problem() -> Problem:
     """Two tasks of many numbers, none of them round: those are everywhere."""
     random = np.random.default_rng(0)
-    X = [random.standard_normal((300, DIM)) for _ in range(2)]
-    return Problem(X, [x @ random.standard_normal(DIM) + random.standard_normal(300) for x in X])
+    X = [random.standard_normal((150, DIM)) for _ in range(2)]
+    return Problem(X, [x @ random.standard_normal(DIM) + random.standard_normal(150) for x in X])
 
 
 def test_only_models_and_a_few_scalars_leave_a_node(
