@@ -17,9 +17,10 @@ import pytest
 from typer.testing import CliRunner
 
 import carls
-from carls.cli.demo.app import PROGRAM, app
-from carls.cli.demo.digits import digits
-from carls.cli.demo.graph import linked_neighbours, nearest_neighbours
+from carls.cli.demo.app import app
+from carls.cli.demo.graphs.command import PROGRAM
+from carls.cli.demo.graphs.digits import digits
+from carls.cli.demo.graphs.graph import linked_neighbours, nearest_neighbours
 from carls.errors import CarlsError
 from carls.service import BankProcess
 

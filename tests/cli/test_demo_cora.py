@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from carls.cli.demo.cora import cora, load
-from carls.cli.demo.cora_archive import DIGEST, CoraArrays, download, parse
+from carls.cli.demo.graphs.cora import cora, load
+from carls.cli.demo.graphs.cora_archive import DIGEST, CoraArrays, download, parse
 from carls.errors import CarlsError
 
 CONTENT = "\n".join(

@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 
 import carls
+from carls.cli.demo.comparison.plan import CASES, DRIFTS, EVERY_STEP, drift_case
 from carls.cli.demo.fashion import load
-from carls.cli.demo.noisy.experiment import NoisyOutcome
 from carls.cli.demo.noisy.maker import Examples
-from carls.cli.demo.noisy.plan import CASES, DRIFTS, EVERY_STEP, NoisyPlan, drift_case
+from carls.cli.demo.noisy.plan import plan_of
 from carls.cli.demo.noisy.problem import asymmetric, noisy, symmetric
-from carls.cli.demo.noisy.report import to_results
-from carls.cli.demo.noisy.trainer import NoisyRun
 from carls.service import BankProcess
 
 
@@ -140,53 +138,20 @@ def test_the_maker_predicts_what_the_network_does():
     assert examples.labels(keys).tolist() == [1, 0]
 
 
-# --- the plan and the report ---
+# --- the plan ---
 
 
 def test_the_full_plan_has_the_race_and_the_sweep_and_a_short_one_has_not():
-    full = NoisyPlan.of("symmetric", 3, None, quick=False)
+    full = plan_of("symmetric", 3, None, quick=False)
     cases = [job.case for job in full.jobs]
     assert {case: cases.count(case) for case in CASES} == dict.fromkeys(CASES, 3)
     assert cases.count(EVERY_STEP) == 1
     assert {cases.count(drift_case(drift)) for drift in DRIFTS} == {1}
-    every = next(job.recipe for job in full.jobs if job.case == EVERY_STEP)
-    assert every.refresh_steps == 1
-    assert every.decay**full.recipe.refresh_steps == pytest.approx(full.recipe.decay)
-    for short in (
-        NoisyPlan.of("symmetric", 2, 5, quick=False),
-        NoisyPlan.of("symmetric", 3, None, quick=True),
-    ):
+    assert full.every_step.refresh_steps == 1
+    assert full.every_step.decay**full.carls.refresh_steps == pytest.approx(full.carls.decay)
+    for short in (plan_of("symmetric", 2, 5, quick=False), plan_of("symmetric", 3, None, quick=True)):
         assert {job.case for job in short.jobs} == set(CASES)
-
-
-def run_of(*accuracies, staleness=(3, 5)):
-    curve = np.array([(78 * i, 0.5 * i, accuracy) for i, accuracy in enumerate(accuracies, start=1)])
-    return NoisyRun(curve, np.array(staleness, np.int64), 0.0, 0.0)
-
-
-def test_time_to_a_goal_is_that_of_the_first_test_that_reached_it():
-    run = run_of(70, 83.5, 82, 84)
-    assert run.seconds_to(83) == 1.0
-    assert run.seconds_to(84) == 2.0
-    assert run.seconds_to(90) == float("inf")
-    assert run.accuracy == 84
-    assert run.steps_per_s == 156
-
-
-def test_a_goal_that_was_never_reached_leaves_no_infinity_in_the_figures():
-    plan = NoisyPlan.of("symmetric", 1, None, quick=False)
-    runs = {job.case: [run_of(70, 84)] for job in plan.jobs}
-    runs["baseline"], runs[EVERY_STEP] = [run_of(70, 71, staleness=())], [run_of(70, 71)]
-    results = to_results(NoisyOutcome(plan, runs, [0.4]))
-    assert all(np.isfinite(result.value) for result in results)
-    assert all(result.ratio is None or np.isfinite(result.ratio) for result in results)
-    reached = [result.case for result in results if result.metric.startswith("time to")]
-    assert reached == ["carls", "synchronous"]
-    told = {(result.case, result.metric): result for result in results}
-    assert told["carls", "accuracy"].ratio == pytest.approx(84 / 71)
-    assert told["carls", "staleness, median"].value == 4
-    assert told["carls", "staleness, median"].against is None
-    assert ("baseline", "staleness, median") not in told
+    assert EVERY_STEP not in {job.case for job in plan_of("asymmetric", 3, None, quick=False).jobs}
 
 
 @pytest.mark.slow

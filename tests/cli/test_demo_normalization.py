@@ -12,7 +12,7 @@ import pytest
 
 import carls
 from carls.cli.demo.fashion import Fashion, foreign, load
-from carls.cli.demo.normalization import CASES
+from carls.cli.demo.normalization.experiment import CASES
 from carls.errors import CarlsError
 from carls.service import BankProcess
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from carls.errors import CarlsError
+from carls.cli.demo.data_file import DataFile
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
+FILE = DataFile("Fashion-MNIST", Path("fashion_mnist") / "fashion_mnist_30k.npz")
 SIDE = 28
 _NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -43,25 +42,25 @@ class Fashion:
 
 
 def load() -> Fashion:
-    """Fashion-MNIST from $CARLS_DATA/fashion_mnist/fashion_mnist_30k.npz, else from the cache folder.
-
-    The cache folder is $XDG_CACHE_HOME/carls, by default ~/.cache/carls.
+    """Fashion-MNIST, from where `DataFile` says.
 
     Raises:
-        CarlsError: it is in neither place, or what is there cannot be read.
+        CarlsError: it is not there, or cannot be read.
     """
-    given = os.environ.get("CARLS_DATA")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "carls"
-    places = [Path(given) / "fashion_mnist"] * bool(given) if given else []
-    for folder in (*places, cache):
-        path = folder / "fashion_mnist_30k.npz"
-        if path.exists():
-            return _read(path)
-    raise CarlsError(
-        "Fashion-MNIST is not there: set CARLS_DATA to a folder with fashion_mnist/fashion_mnist_30k.npz, "
-        "or "
-        f"put that file into {cache}. It has {', '.join(_NAMES)}: images (n, 28, 28) uint8 of the original's "
-        "first 20,000 for training and 10,000 for the test, and their labels"
+    arrays = FILE.read(
+        _NAMES,
+        f"It has {', '.join(_NAMES)}: images (n, 28, 28) uint8 of the original's first 20,000 for training "
+        "and 10,000 for the test, and their labels",
+    )
+    images: dict[str, Images] = {
+        name: arrays[name].reshape(-1, SIDE * SIDE).astype(np.float32) / np.float32(255)
+        for name in _NAMES[::2]
+    }
+    return Fashion(
+        images["train_images"],
+        arrays["train_labels"].astype(np.int64),
+        images["test_images"],
+        arrays["test_labels"].astype(np.int64),
     )
 
 
@@ -88,18 +87,3 @@ def _scaled(images: npt.NDArray[np.float64]) -> Images:
     places = np.linspace(0, side - 1, SIDE)
     weights = np.stack([np.interp(places, np.arange(side), row) for row in np.eye(side)], axis=1)
     return np.asarray(weights @ images @ weights.T, np.float32)
-
-
-def _read(path: Path) -> Fashion:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in _NAMES}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CarlsError(f"{path} cannot be read ({error}): remove it or replace it") from None
-    images = {name: arrays[name].reshape(-1, SIDE * SIDE).astype(np.float32) / 255 for name in _NAMES[::2]}
-    return Fashion(
-        images["train_images"],
-        arrays["train_labels"].astype(np.int64),
-        images["test_images"],
-        arrays["test_labels"].astype(np.int64),
-    )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from carls.cli.demo.data_file import DataFile
 from carls.errors import CarlsError
 
-FILE = Path("movielens_small") / "ml_latest_small_2016.npz"
+FILE = DataFile("MovieLens", Path("movielens_small") / "ml_latest_small_2016.npz")
 #: Films back from the one to be guessed that a trainer looks at.
 HISTORY = 20
 
@@ -95,35 +94,18 @@ class Batch:
 
 
 def load() -> Ratings:
-    """MovieLens (ml-latest-small of October 2016) from $CARLS_DATA, else from the cache folder.
-
-    The cache folder is $XDG_CACHE_HOME/carls, by default ~/.cache/carls.
+    """MovieLens (ml-latest-small of October 2016), from where `DataFile` says.
 
     Raises:
-        CarlsError: it is in neither place, or what is there cannot be read.
+        CarlsError: it is not there, or cannot be read.
     """
-    given = os.environ.get("CARLS_DATA")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "carls" / FILE.name
-    places = ([Path(given) / FILE] if given else []) + [cache]
-    for path in places:
-        if path.exists():
-            return _read(path)
-    raise CarlsError(
-        f"no ratings at {' or '.join(map(str, places))}: set CARLS_DATA to a folder with {FILE}. GroupLens "
-        "has replaced these ratings of 2016 by newer ones, so they cannot be downloaded"
+    arrays = FILE.read(
+        ("user", "item", "movie_id", "title"),
+        "GroupLens has replaced these ratings of 2016 by newer ones, so they cannot be downloaded",
     )
-
-
-def _read(path: Path) -> Ratings:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            users, films = file["user"].astype(np.int64), file["item"].astype(np.int64)
-            names = [
-                f"{number} {title}" for number, title in zip(file["movie_id"], file["title"], strict=True)
-            ]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CarlsError(f"{path} cannot be read ({error}): remove it or replace it") from None
+    users, films = arrays["user"].astype(np.int64), arrays["item"].astype(np.int64)
+    names = [f"{number} {title}" for number, title in zip(arrays["movie_id"], arrays["title"], strict=True)]
     if (np.diff(users) < 0).any() or films.max() >= len(names):
-        raise CarlsError(f"{path} has users out of order or films without a name: replace it")
+        raise CarlsError(f"{FILE.find()} has users out of order or films without a name: replace it")
     starts = np.searchsorted(users, np.arange(users[-1] + 2))
     return Ratings(films, starts, names)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
 from carls.cli.demo.fashion import Labels
-from carls.cli.demo.maker import probabilities
+from carls.cli.demo.graphs.maker import probabilities
 from carls.client import Model
 from carls.keys import Keys
 

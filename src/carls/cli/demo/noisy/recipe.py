@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from carls.cli.demo.comparison.plan import Recipe
 
-@dataclass(frozen=True)
-class NoisyRecipe:
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyRecipe(Recipe):
     """Settings of one training run.
 
     Attributes:
@@ -17,10 +19,7 @@ class NoisyRecipe:
         power: of the soft weights: probability of the given label ^ power.
         warmup_steps: steps of plain cross entropy.
         ramp_steps: steps in which the weights then set in.
-        refresh_steps: steps between two checkpoints from which quality is computed.
         decay: of the average over checkpoints, a checkpoint.
-        drift_checkpoints: the trainer waits when the bank's rows are older than so many
-            checkpoints at a publication; None: never.
     """
 
     epochs: int = 30
@@ -32,7 +31,6 @@ class NoisyRecipe:
     ramp_steps: int = 600
     refresh_steps: int = 39
     decay: float = 0.95
-    drift_checkpoints: int | None = 4
 
     def every_step(self) -> NoisyRecipe:
         """The recipe with a refresh at every step, its average as long in steps as before."""

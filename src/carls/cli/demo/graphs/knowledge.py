@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from carls.cli.demo.problem import Problem
-from carls.cli.demo.recipe import Recipe
+from carls.cli.demo.graphs.problem import Problem
+from carls.cli.demo.graphs.recipe import Recipe
 from carls.client import Bank, DriftLimit, Ragged
 from carls.torch import GraphRegularizer
 

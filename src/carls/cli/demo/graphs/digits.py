@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from carls.cli.demo.graph import nearest_neighbours
-from carls.cli.demo.problem import Problem
+from carls.cli.demo.graphs.graph import nearest_neighbours
+from carls.cli.demo.graphs.problem import Problem
 
 CLASSES = 10
 TEST_IMAGES = 500

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from rich.table import Table
 
-from carls.cli.demo.experiment import CASES, Outcome
-from carls.cli.demo.trainer import Run
+from carls.cli.demo.graphs.experiment import CASES, Outcome
+from carls.cli.demo.graphs.trainer import Run
 from carls.cli.results import Result
 
 _METHODS = {

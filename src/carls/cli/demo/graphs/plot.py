@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from carls.cli.demo.experiment import Outcome
+from carls.cli.demo.graphs.experiment import Outcome
 
 _COLOURS = {"carls": "#0b6e99", "baseline": "#b5651d", "synchronous": "#8a8a8a"}
 _STYLES = {"carls": "-", "baseline": "-", "synchronous": "--"}

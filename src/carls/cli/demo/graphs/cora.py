@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from carls.cli.demo.cora_archive import DIGEST, URL, CoraArrays, download
-from carls.cli.demo.graph import linked_neighbours
-from carls.cli.demo.problem import Problem
+from carls.cli.demo.data_file import DataFile, read_arrays
+from carls.cli.demo.graphs.cora_archive import DIGEST, URL, CoraArrays, download
+from carls.cli.demo.graphs.graph import linked_neighbours
+from carls.cli.demo.graphs.problem import Problem
 from carls.errors import CarlsError
+
+FILE = DataFile("Cora", Path("cora") / "cora.npz")
 
 
 def cora(seed: int) -> Problem:
@@ -37,37 +39,31 @@ def cora(seed: int) -> Problem:
 
 
 def load(url: str = URL, digest: str = DIGEST) -> CoraArrays:
-    """Cora from $CARLS_DATA/cora/cora.npz, else from the cache folder, else downloaded into it.
-
-    The cache folder is $XDG_CACHE_HOME/carls, by default ~/.cache/carls.
+    """Cora, from where `DataFile` says, else downloaded into the cache folder.
 
     Raises:
         CarlsError: it is in none of these places, or what is there cannot be read.
     """
-    given = os.environ.get("CARLS_DATA")
-    if given and (path := Path(given) / "cora" / "cora.npz").exists():
+    if (path := FILE.find()) is not None:
         return _read(path)
-    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "carls" / "cora.npz"
-    if cached.exists():
-        return _read(cached)
     try:
         arrays = download(url, digest)
     except CarlsError as error:
         raise CarlsError(
-            f"{error}. Set CARLS_DATA to a folder with cora/cora.npz, or put that file at {cached}"
+            f"{error}. Set CARLS_DATA to a folder with {FILE.place}, or put that file at {FILE.cached}"
         ) from None
-    _write(cached, arrays)
+    _write(FILE.cached, arrays)
     return arrays
 
 
 def _read(path: Path) -> CoraArrays:
+    arrays = read_arrays(path, ("x_shape", "x_indptr", "x_indices", "labels", "edges"))
     try:
-        with np.load(path, allow_pickle=False) as file:
-            words = np.zeros(file["x_shape"], np.uint8)
-            rows = np.repeat(np.arange(len(words)), np.diff(file["x_indptr"]))
-            words[rows, file["x_indices"]] = 1
-            return CoraArrays(words, file["labels"].astype(np.int64), file["edges"].astype(np.int64))
-    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        words = np.zeros(arrays["x_shape"], np.uint8)
+        rows = np.repeat(np.arange(len(words)), np.diff(arrays["x_indptr"]))
+        words[rows, arrays["x_indices"]] = 1
+        return CoraArrays(words, arrays["labels"].astype(np.int64), arrays["edges"].astype(np.int64))
+    except (ValueError, IndexError) as error:
         raise CarlsError(f"{path} cannot be read ({error}): remove it or replace it") from None
 
 

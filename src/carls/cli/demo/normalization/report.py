@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from rich.table import Table
 
-from carls.cli.demo.normalization import Run
+from carls.cli.demo.normalization.experiment import Run
 from carls.cli.results import Result
 
 Runs = Mapping[str, list[Run]]

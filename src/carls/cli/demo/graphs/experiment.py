@@ -11,11 +11,11 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from carls.cli.demo.knowledge import BankKnowledge, OwnKnowledge
-from carls.cli.demo.maker import VertexMaker
-from carls.cli.demo.problem import Problem
-from carls.cli.demo.recipe import Recipe
-from carls.cli.demo.trainer import Run, train
+from carls.cli.demo.graphs.knowledge import BankKnowledge, OwnKnowledge
+from carls.cli.demo.graphs.maker import VertexMaker
+from carls.cli.demo.graphs.problem import Problem
+from carls.cli.demo.graphs.recipe import Recipe
+from carls.cli.demo.graphs.trainer import Run, train
 from carls.client import Bank, connect
 from carls.makers import MakerProcess
 from carls.service import BankProcess

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from carls.cli.demo.knowledge import Knowledge
+from carls.cli.demo.graphs.knowledge import Knowledge
+from carls.cli.demo.graphs.problem import Problem
+from carls.cli.demo.graphs.recipe import Recipe
 from carls.cli.demo.model import Perceptron
-from carls.cli.demo.problem import Problem
-from carls.cli.demo.recipe import Recipe
 
 #: Steps between two tests, for the curve.
 TEST_STEPS = 20

@@ -1,0 +1,1 @@
+"""`carls demo digits` and `carls demo cora`: neighbours in a graph teach where labels are few."""

@@ -1,0 +1,1 @@
+"""`carls demo dynamic-normalization`: layers normalised by clusters in the bank."""
