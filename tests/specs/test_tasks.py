@@ -58,9 +58,15 @@ class Algorithm(mtl.DouglasRachford):
     """An algorithm that no bank knows."""
 
 
+def sums(depth: int) -> Any:
+    return {"name": "sum", "terms": [[1.0, sums(depth - 1)]]} if depth else "ridge"
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        ({"regularizer": sums(2)}, "closed"),
+        ({"regularizer": sums(400)}, "expected one sum"),
         ({"dim": 0}, "dim=0: expected an integer from 1"),
         ({"dim": 2.0}, "dim=2.0"),
         ({"dim": True}, "dim=True"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from carls.bank.gap import Gap, duality_gap
@@ -37,6 +35,7 @@ class TaskColumns:
         self.mu = 0.0
         self._regularizer, self._rho = regularizer, rho
         self._coupling = regularizer
+        self._asked: tuple[list[str], Regularizer] = ([], regularizer.over([]))
         #: V, what moves it at the end of a synchronous round, and each task's last point, gradient
         #: and correction: (5, dim, tasks).
         self._state: Matrix = np.zeros((5, dim, 0))
@@ -60,9 +59,16 @@ class TaskColumns:
         self._state = np.delete(self._state, index, axis=2)
         self._evidence = np.delete(self._evidence, index, axis=0)
 
-    def couple(self, tasks: Sequence[str]) -> Regularizer:
+    def coupling(self, tasks: list[str]) -> Regularizer:
+        """What would couple columns of those tasks."""
+        # With many relations between tasks this takes a while: what was asked last is kept.
+        if tasks != self._asked[0]:
+            self._asked = (tasks, self._regularizer.over(tasks))
+        return self._asked[1]
+
+    def couple(self, tasks: list[str]) -> Regularizer:
         """Couple the columns as those of `tasks`; returns what couples them."""
-        self._coupling = self._regularizer.over(tasks)
+        self._coupling = self.coupling(tasks)
         self._models = None
         return self._coupling
 

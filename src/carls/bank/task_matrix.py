@@ -268,7 +268,7 @@ class TaskMatrix:
 
     def _check_scale(self, task: str, profile: Profile) -> None:
         profiles = self._members.with_profile(task, profile)
-        coupling = self.regularizer.over(list(profiles))
+        coupling = self._columns.coupling(list(profiles))
         mu = self.algorithm.scale(coupling, self.rho, self.dim, list(profiles.values()))
         if not 1 / LARGEST <= mu <= LARGEST:
             raise InvalidValueError(

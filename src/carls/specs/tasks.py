@@ -53,9 +53,13 @@ class TaskSpec(TableSpec):
             raise InvalidSpecError(
                 f"rho={rho!r:.60}: expected a number from {1 / LARGEST_RHO:g} to {LARGEST_RHO:g}"
             )
+        try:
+            regularizer = Regularizer.of(self.regularizer)
+        except RecursionError:
+            raise InvalidSpecError("regularizer: sums in sums in sums, and so on: expected one sum") from None
         for name, value in {
             "dim": check_integer("dim", self.dim, 1, MAX_DIM),
-            "regularizer": Regularizer.of(self.regularizer),
+            "regularizer": regularizer,
             "rho": float(rho),
             "algorithm": Algorithm.of(self.algorithm),
         }.items():
