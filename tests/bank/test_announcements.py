@@ -30,7 +30,7 @@ class Makers:
 
     def announce(self, who: str, step: int, part: int = 0, parts: int = 1) -> None:
         write = WriteId(who, next(self._sequence), True)
-        self.engine.handle(Announce("t", part, parts, step, f"producer of {who}", write))
+        self.engine.handle(Announce("t", (part,), parts, step, f"producer of {who}", write))
 
     def latest(self, at_least: int = -1, wait_s: float = 0.0) -> KnowledgeInfo:
         info = self.engine.handle(LatestKnowledge("t", at_least, wait_s))
@@ -60,7 +60,7 @@ def test_a_late_lower_step_is_ignored(makers: Makers) -> None:
 
 
 def test_a_repeated_announcement_is_taken_once(makers: Makers) -> None:
-    request = Announce("t", 0, 1, 5, "p", WriteId("a", 1, True))
+    request = Announce("t", (0,), 1, 5, "p", WriteId("a", 1, True))
     makers.engine.handle(request)
     makers.announce("b", 2)
     makers.engine.handle(request)  # its reply was lost; meanwhile another maker has taken over

@@ -13,8 +13,10 @@ from carls.messages import (
     FetchStatistics,
     FetchStatus,
     LatestModel,
+    LeaseShares,
     ListTables,
     OpenTable,
+    RenewLease,
 )
 from carls.wire import facts
 from carls.wire.actions import ACTIONS
@@ -91,6 +93,9 @@ def test_a_command_survives() -> None:
         (DescribeBank, b'{"reply":null}'),
         (LatestModel, b'{"reply":[]}'),
         (LatestModel, b"pong"),
+        (LeaseShares, b'{"reply":{"shares":[0],"grants":[1]}}'),
+        (LeaseShares, b'{"reply":{"shares":[0.5],"grants":[1],"holders":1}}'),
+        (RenewLease, b'{"reply":null}'),
         (FetchStatistics, b'{"reply":{"name":"t"}}'),
         (FetchStatistics, b'{"reply":[]}'),
         (FetchStatus, b'{"reply":{"tables":[]}}'),
