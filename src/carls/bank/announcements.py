@@ -36,7 +36,8 @@ class Announcements:
 
     A part belongs to the client that announced it last. A new client takes it over, with whatever
     step it comes: it writes those rows now. The old client is refused from then on, so that two
-    makers that take each other's rows for their own are found out.
+    makers that take each other's rows for their own are found out. Where makers lease parts, the lease
+    tells whose each is, and a part may go to and fro: what was announced of it stays true, and stays.
     """
 
     def __init__(self, table: str) -> None:

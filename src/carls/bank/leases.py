@@ -172,7 +172,8 @@ class Leases:
                     if of != group.shares or not holder.grants.keys() >= set(parts):
                         raise InvalidRequestError(
                             f"{holder.producer!r} holds the shares {sorted(holder.grants)} of {group.shares} "
-                            f"of group {name!r}, and announced {list(parts)} of {of}: expected some of its own"
+                            f"of group {name!r}, and announced {list(parts)} of {of}: expected some of "
+                            "its own"
                         )
                     return True
         return False
