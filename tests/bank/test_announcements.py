@@ -133,6 +133,18 @@ def test_announcements_that_cannot_be(makers: Makers, step: int, part: int, part
     assert makers.latest() == KnowledgeInfo(-1, 0, 0, "", 0.0)
 
 
+def test_several_parts_are_announced_at_once(makers: Makers) -> None:
+    for step, parts in ((4, (0, 2)), (6, (1,)), (5, (0, 1))):
+        write = WriteId("a", next(makers._sequence), True)
+        makers.engine.handle(Announce("t", parts, 3, step, "p", write))
+    assert (makers.step, makers.latest().part) == (4, 2)
+    for wrong in ((), (0, 3), (1, -1)):
+        write = WriteId("a", next(makers._sequence), True)
+        with pytest.raises(InvalidRequestError, match="0 <= part < parts"):
+            makers.engine.handle(Announce("t", wrong, 3, 9, "p", write))
+    assert makers.step == 4, "nothing of it was taken"
+
+
 def test_a_table_that_is_not_there(makers: Makers) -> None:
     makers.announce("a", 5)
     makers.engine.handle(DropTable("t", WriteId("dropper", 1, True)))
