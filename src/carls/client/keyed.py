@@ -33,8 +33,9 @@ class KeyedTable(TableHandle[S]):
         """How old the rows of n keys are, who made them, and how much they are asked for, without their
         values.
 
-        Nothing is created, and no look-up is counted. Demand is counted from the table's first survey on, in
-        look-ups with and without `create`; this costs the look-ups of that table a microsecond or so each.
+        Nothing is created, and no look-up is counted. Gradients that wait for the rows are applied first, as
+        by a look-up. Demand is counted from the table's first survey on, in look-ups with and without
+        `create`; this costs the look-ups of that table a microsecond or so each.
 
         Args:
             keys: as for `lookup`.
