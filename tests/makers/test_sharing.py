@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 
 import numpy as np
 import pytest
-from sample_makers import DIM, Scale, StopsItself
+from sample_makers import DIM, Broken, Scale, StopsItself
 
 import carls
-from carls.makers import MakerProcess, MakerRunner, StalestFirst
+from carls.makers import KnowledgeMaker, MakerProcess, MakerRunner, StalestFirst
+from carls.messages import RenewLease
 from carls.service import BankProcess
 
 KEYS = np.arange(128)
@@ -36,9 +38,9 @@ def steps(table):
 
 def test_two_makers_make_a_half_each(bank, server, publish, until):
     table = rows_of(bank)
-    with sharing(server.url) as first:
+    with sharing(server.url, lease_s=10.0) as first:
         until(lambda: first.progress.shares == 64)
-        with sharing(server.url) as second:
+        with sharing(server.url, lease_s=10.0) as second:
             until(lambda: halves(first, second))
             before = [maker.progress.rows_written for maker in (first, second)]
             for step in (1, 2, 3):
@@ -119,6 +121,54 @@ def test_a_bank_that_comes_back_empty_is_filled_and_shared_again(publish, until)
             assert steps(table) == {5}
             until(lambda: halves(first, second))
             first.stop(), second.stop()  # before their bank, which would have to be waited for
+
+
+class Gate(KnowledgeMaker):
+    """A maker whose batch lasts until it is told to go on."""
+
+    def __init__(self):
+        self.inside, self.on = threading.Event(), threading.Event()
+
+    def make(self, model, keys):
+        self.inside.set()
+        assert self.on.wait(60)
+        return Scale().make(model, keys)
+
+
+def test_a_lease_is_kept_while_a_batch_lasts(publish, until, monkeypatch):
+    with carls.connect() as bank:
+        table, gate, renewals = rows_of(bank), Gate(), []
+        call = bank._transport.call
+
+        def watched(request, timeout_s):
+            reply = call(request, timeout_s)
+            if isinstance(request, RenewLease):
+                renewals.append(request)
+            return reply
+
+        monkeypatch.setattr(bank._transport, "call", watched)
+        publish(bank, 1, factor=1.0)
+        with sharing(bank, gate, runs=MakerRunner) as maker:
+            assert gate.inside.wait(30)
+            count = len(renewals)
+            until(lambda: len(renewals) >= count + 3)
+            gate.on.set()
+            until(lambda: table.knowledge().step == 1)
+            assert maker.progress.interruptions == 0
+
+
+def test_what_a_maker_raises_gives_its_shares_back_at_once(publish, until):
+    with carls.connect() as bank:
+        table = rows_of(bank)
+        publish(bank, 0, factor=1.0)
+        broken = sharing(bank, Broken(), runs=MakerRunner, lease_s=3600.0).start()
+        until(lambda: table.knowledge().step == 0)
+        publish(bank, 1, factor=2.0)
+        with sharing(bank, runs=MakerRunner, lease_s=1.0) as maker:
+            until(lambda: maker.progress.shares == 64)
+            until(lambda: table.knowledge().step == 1)
+        with pytest.raises(ZeroDivisionError):
+            broken.stop()
 
 
 def test_makers_of_a_group_have_to_make_the_same_keys(publish):
