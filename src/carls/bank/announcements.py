@@ -71,14 +71,15 @@ class Announcements:
             if not leased:
                 for part in request.part:
                     self._refuse_replaced(division, part, request)
-            for part in request.part:
+            news = [part for part in request.part if not _late(division.get(part), step, client)]
+            if not news:
+                return
+            for part in news:
                 last = division.get(part)
-                if last is not None and last.client == client and last.step >= step:
-                    continue
                 if last is not None and last.client != client and not leased:
                     self._replaced.append((parts, part, last.client))
                 division[part] = _Announcement(step, client, request.producer, ticks)
-                self._divisions[parts] = division
+            self._divisions[parts] = division
             if len(division) == parts:
                 self._complete = parts
                 self._divisions = {parts: division}
@@ -123,6 +124,10 @@ class Announcements:
         part, oldest = min(self._divisions[self._complete].items(), key=lambda item: item[1].step)
         age = (ticks - oldest.made) / TICKS_PER_S
         return KnowledgeInfo(oldest.step, part, self._complete, oldest.producer, age)
+
+
+def _late(last: _Announcement | None, step: int, client: str) -> bool:
+    return last is not None and last.client == client and last.step >= step
 
 
 def _listed(parts: tuple[int, ...]) -> str:
