@@ -171,10 +171,11 @@ def test_what_a_maker_raises_gives_its_shares_back_at_once(publish, until):
             broken.stop()
 
 
-def test_makers_of_a_group_have_to_make_the_same_keys(publish):
+def test_makers_of_a_group_have_to_make_the_same_keys(publish, until):
     with carls.connect() as bank:
         publish(bank, 1, factor=1.0)
-        with sharing(bank, runs=MakerRunner):
+        with sharing(bank, runs=MakerRunner, lease_s=10.0) as maker:
+            until(lambda: maker.progress.shares == 64)
             for changes in ({"keys": KEYS[:64]}, {"keys": KEYS[::-1]}, {"model": "other"}):
                 with pytest.raises(carls.InvalidRequestError, match="the same model, keys and shares"):
                     sharing(bank, runs=MakerRunner, **changes).run(deadline_s=30.0)
@@ -183,7 +184,7 @@ def test_makers_of_a_group_have_to_make_the_same_keys(publish):
 def test_more_makers_than_keys(publish, until):
     with carls.connect() as bank:
         table = rows_of(bank)
-        makers = [sharing(bank, runs=MakerRunner, keys=[1, 2]).start() for _ in range(3)]
+        makers = [sharing(bank, runs=MakerRunner, keys=[1, 2], lease_s=10.0).start() for _ in range(3)]
         until(lambda: sorted(maker.progress.shares for maker in makers) == [0, 1, 1])
         publish(bank, 1, factor=1.0)
         until(lambda: table.knowledge().step == 1)
