@@ -10,7 +10,7 @@ from sample_makers import DIM, DiesMidWalk, Features, Scale
 
 import carls
 from carls.errors import CarlsError
-from carls.makers import KnowledgeMaker, MakerProcess, MakerRunner, StalestFirst
+from carls.makers import KnowledgeMaker, MakerProcess, MakerRunner, StalestFirst, Stretching
 
 KEYS = np.arange(10)
 
@@ -52,6 +52,20 @@ def test_a_trainer_publishes_as_seldom_as_the_limit_allows(own, publish):
                 publish(own, step, factor=1.0)
             limit.wait(step)
             assert (table.lookup(KEYS, create=False).step >= step - 4).all()
+
+
+def test_an_interval_within_the_limit_lets_nobody_wait_in_vain(own, publish):
+    table = rows_of(own)
+    limit = carls.DriftLimit(table, max_age_steps=8, timeout_s=60.0)
+    interval = Stretching(change=0.5, longest=4)
+    with MakerRunner(own, Scale(), model="model", keys=KEYS, interval=interval) as maker:
+        for step in range(60):
+            if step % 2 == 0:
+                publish(own, step, factor=1.0)
+            limit.wait(step)
+            assert (table.lookup(KEYS, create=False).step >= step - 8).all()
+        assert maker.progress.passes < 30, "some checkpoints were let pass"
+        assert maker.progress.interval_steps == 4
 
 
 class Gate(KnowledgeMaker):

@@ -56,7 +56,7 @@ def test_two_makers_make_a_half_each(bank, server, publish, until):
         assert first.progress.shares == 64, "what was stopped gave its shares back"
 
 
-@pytest.mark.parametrize("schedule", ["all", StalestFirst(rows=9)])
+@pytest.mark.parametrize("schedule", ["all", pytest.param(StalestFirst(rows=9), marks=pytest.mark.slow)])
 def test_a_trainer_in_lockstep_is_served_while_makers_come_and_go(bank, server, publish, schedule):
     table = rows_of(bank)
     limit = carls.DriftLimit(table, max_age_steps=0, timeout_s=60.0)

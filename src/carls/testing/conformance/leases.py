@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -59,17 +60,13 @@ class Leases:
         lease._keeper.join()
         table.assign([1], np.full((1, 1), 7, np.float32), step=7)
 
-        def taken() -> bool:
-            with bank.lease("work", shares=4) as next_one:
-                if len(next_one.held) < 4:
-                    return False
-                other.assign([1], np.full((1, 1), 9, np.float32), step=9)
-                with pytest.raises(carls.ClientForgottenError, match="lease"):
-                    table.assign([1], np.full((1, 1), 8, np.float32), step=8)
-                return True
-
-        while not taken():
-            pass
+        deadline = time.monotonic() + 30.0
+        with bank.lease("work", shares=4) as next_one:
+            while len(next_one.turn()) < 4:
+                assert time.monotonic() < deadline, "the lease did not run out"
+            other.assign([1], np.full((1, 1), 9, np.float32), step=9)
+            with pytest.raises(carls.ClientForgottenError, match="lease"):
+                table.assign([1], np.full((1, 1), 8, np.float32), step=8)
         assert other.lookup([1]).step.tolist() == [9]
 
     def test_leases_that_cannot_be(self, bank: Bank) -> None:
