@@ -75,6 +75,19 @@ class DiesMidWalk(KnowledgeMaker):
         return Scale().make(model, keys)
 
 
+class StopsItself(KnowledgeMaker):
+    """Stops its own process once, in the midst of a batch of step 2, until somebody continues it."""
+
+    def __init__(self):
+        self.stopped = False
+
+    def make(self, model, keys):
+        if model.step == 2 and not self.stopped:
+            self.stopped = True
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return Scale().make(model, keys)
+
+
 #: Classes of the tables of predictions below.
 CLASSES = 3
 
@@ -90,16 +103,3 @@ class Table:
 
     def labels(self, keys):
         return self._labels[keys.integers]
-
-
-class StopsItself(KnowledgeMaker):
-    """Stops its own process once, in the midst of a batch of step 2, until somebody continues it."""
-
-    def __init__(self):
-        self.stopped = False
-
-    def make(self, model, keys):
-        if model.step == 2 and not self.stopped:
-            self.stopped = True
-            os.kill(os.getpid(), signal.SIGSTOP)
-        return Scale().make(model, keys)
