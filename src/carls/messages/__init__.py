@@ -22,6 +22,7 @@ from carls.messages.features import (
     FeatureScan,
 )
 from carls.messages.knowledge import Announce, KnowledgeInfo, LatestKnowledge
+from carls.messages.leases import EndLease, LeaseInfo, LeaseShares, RenewLease
 from carls.messages.memories import (
     AbsorbPoints,
     ExportMemory,
@@ -43,6 +44,7 @@ from carls.messages.models import (
 from carls.messages.rows import ROW_META, AgeBound, Bools, Done, Floats, Int64s, Meta, Vectors, WriteId
 from carls.messages.sampling import Sample, SampleBatch
 from carls.messages.search import KeyLists, Nearest, NeighbourBatch, SetIndex
+from carls.messages.surveys import Survey, SurveyBatch
 from carls.messages.tables import (
     DescribeTable,
     DropTable,
@@ -76,6 +78,7 @@ Request: TypeAlias = (
     | Sample
     | Nearest
     | SetIndex
+    | Survey
     | FeatureLookup
     | FeatureAssign
     | FeatureScan
@@ -86,6 +89,9 @@ Request: TypeAlias = (
     | LoadMemory
     | Announce
     | LatestKnowledge
+    | LeaseShares
+    | RenewLease
+    | EndLease
     | PublishModel
     | LatestModel
     | FetchModel
@@ -103,11 +109,13 @@ Reply: TypeAlias = (
     | ScanPage
     | SampleBatch
     | NeighbourBatch
+    | SurveyBatch
     | FeatureBatch
     | FeaturePage
     | MemoryBatch
     | MemoryContent
     | KnowledgeInfo
+    | LeaseInfo
     | ModelInfo
     | list[ModelInfo]
     | NoModel
@@ -128,6 +136,7 @@ __all__ = [
     "DescribeTable",
     "Done",
     "DropTable",
+    "EndLease",
     "Erase",
     "Erased",
     "Export",
@@ -149,6 +158,8 @@ __all__ = [
     "LatestKnowledge",
     "LatestModel",
     "LearningRate",
+    "LeaseInfo",
+    "LeaseShares",
     "ListModels",
     "ListTables",
     "LoadMemory",
@@ -166,6 +177,7 @@ __all__ = [
     "PublishModel",
     "PushGradients",
     "ReadMemory",
+    "RenewLease",
     "Reply",
     "Request",
     "RowBatch",
@@ -175,6 +187,8 @@ __all__ = [
     "ScanPage",
     "SetIndex",
     "SetLearningRate",
+    "Survey",
+    "SurveyBatch",
     "TableInfo",
     "Vectors",
     "WriteId",

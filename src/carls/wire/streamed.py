@@ -35,6 +35,8 @@ from carls.messages import (
     SampleBatch,
     Scan,
     ScanPage,
+    Survey,
+    SurveyBatch,
 )
 from carls.wire.columns import (
     BatchColumn,
@@ -155,6 +157,11 @@ OPERATIONS = (
             {"shared": boolean, "k": integer, "metric": text, "where": text, "exact": boolean},
         ),
         NeighboursForm(),
+    ),
+    Streamed(
+        "survey",
+        Form(Survey, {"keys": _KEYS}, {"known_producers": integer}),
+        Form(SurveyBatch, {"meta": MetaColumn(), "demand": IntegersColumn()}, **_PRODUCERS),
     ),
     Streamed("feature_lookup", Form(FeatureLookup, {"keys": _KEYS}, _BOUNDED), _FEATURES),
     Streamed(
