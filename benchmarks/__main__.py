@@ -28,6 +28,7 @@ SUBJECTS = (
     "sampling",
     "search",
     "asynchrony",
+    "makers",
 )
 
 
