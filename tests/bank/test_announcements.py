@@ -30,7 +30,7 @@ class Makers:
 
     def announce(self, who: str, step: int, part: int = 0, parts: int = 1) -> None:
         write = WriteId(who, next(self._sequence), True)
-        self.engine.handle(Announce("t", part, parts, step, f"producer of {who}", write))
+        self.engine.handle(Announce("t", (part,), parts, step, f"producer of {who}", write))
 
     def latest(self, at_least: int = -1, wait_s: float = 0.0) -> KnowledgeInfo:
         info = self.engine.handle(LatestKnowledge("t", at_least, wait_s))
@@ -60,7 +60,7 @@ def test_a_late_lower_step_is_ignored(makers: Makers) -> None:
 
 
 def test_a_repeated_announcement_is_taken_once(makers: Makers) -> None:
-    request = Announce("t", 0, 1, 5, "p", WriteId("a", 1, True))
+    request = Announce("t", (0,), 1, 5, "p", WriteId("a", 1, True))
     makers.engine.handle(request)
     makers.announce("b", 2)
     makers.engine.handle(request)  # its reply was lost; meanwhile another maker has taken over
@@ -131,6 +131,18 @@ def test_announcements_that_cannot_be(makers: Makers, step: int, part: int, part
     with pytest.raises(InvalidRequestError, match="0 <= part < parts <= 1024"):
         makers.announce("a", step, part, parts)
     assert makers.latest() == KnowledgeInfo(-1, 0, 0, "", 0.0)
+
+
+def test_several_parts_are_announced_at_once(makers: Makers) -> None:
+    for step, parts in ((4, (0, 2)), (6, (1,)), (5, (0, 1))):
+        write = WriteId("a", next(makers._sequence), True)
+        makers.engine.handle(Announce("t", parts, 3, step, "p", write))
+    assert (makers.step, makers.latest().part) == (4, 2)
+    for wrong in ((), (0, 3), (1, -1)):
+        write = WriteId("a", next(makers._sequence), True)
+        with pytest.raises(InvalidRequestError, match="0 <= part < parts"):
+            makers.engine.handle(Announce("t", wrong, 3, 9, "p", write))
+    assert makers.step == 4, "nothing of it was taken"
 
 
 def test_a_table_that_is_not_there(makers: Makers) -> None:

@@ -66,6 +66,24 @@ def test_only_the_last_are_kept() -> None:
         engine.handle(FetchModel("m", 1, 0))
 
 
+def test_what_was_published_last_hides_nothing_from_those_who_say_what_they_have() -> None:
+    engine = Engine()
+    for sequence, step in enumerate((100, 101, 5), start=1):
+        publish(engine, sequence, step=step, keep=3)
+
+    def latest(newer_than: int | None, after: int | None) -> int | None:
+        told = engine.handle(LatestModel("m", newer_than, 0.0, after))
+        return told.step if isinstance(told, ModelInfo) else None
+
+    assert latest(None, None) == 5
+    assert latest(100, None) is None
+    assert latest(100, 1) == 101
+    assert latest(101, 2) is None
+    assert latest(4, 2) == 5
+    # A trainer that began anew: what was published before is of another course.
+    assert latest(5, 3) is None
+
+
 @pytest.mark.parametrize("wait_s", [float("nan"), -1.0, float("inf")])
 def test_waits_that_cannot_be(wait_s: float) -> None:
     with pytest.raises(InvalidRequestError, match="wait_s"):

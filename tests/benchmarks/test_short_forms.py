@@ -20,7 +20,11 @@ from benchmarks.report import fill, render
 
 ROOT = Path(__file__).parent.parent.parent
 #: Enough to go through every line; the rest of a subject's choices is more of the same.
-SHORTER = {"training_step": ["--threads", "1", "--keys", "power-law"], "threads": ["--keys", "uniform"]}
+SHORTER = {
+    "training_step": ["--threads", "1", "--keys", "power-law"],
+    "threads": ["--keys", "uniform"],
+    "makers": ["--kind", "waiting"],
+}
 
 
 def short_form(subject, path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import numpy as np
 
@@ -71,6 +72,19 @@ class DiesMidWalk(KnowledgeMaker):
             self.batches += 1
             if self.batches == 2:
                 os._exit(7)
+        return Scale().make(model, keys)
+
+
+class StopsItself(KnowledgeMaker):
+    """Stops its own process once, in the midst of a batch of step 2, until somebody continues it."""
+
+    def __init__(self):
+        self.stopped = False
+
+    def make(self, model, keys):
+        if model.step == 2 and not self.stopped:
+            self.stopped = True
+            os.kill(os.getpid(), signal.SIGSTOP)
         return Scale().make(model, keys)
 
 

@@ -10,7 +10,7 @@ from sample_makers import DIM, DiesMidWalk, Features, Scale
 
 import carls
 from carls.errors import CarlsError
-from carls.makers import MakerProcess, MakerRunner, StalestFirst
+from carls.makers import KnowledgeMaker, MakerProcess, MakerRunner, StalestFirst, Stretching
 
 KEYS = np.arange(10)
 
@@ -54,7 +54,21 @@ def test_a_trainer_publishes_as_seldom_as_the_limit_allows(own, publish):
             assert (table.lookup(KEYS, create=False).step >= step - 4).all()
 
 
-class Gate:
+def test_an_interval_within_the_limit_lets_nobody_wait_in_vain(own, publish):
+    table = rows_of(own)
+    limit = carls.DriftLimit(table, max_age_steps=8, timeout_s=60.0)
+    interval = Stretching(change=0.5, longest=4)
+    with MakerRunner(own, Scale(), model="model", keys=KEYS, interval=interval) as maker:
+        for step in range(60):
+            if step % 2 == 0:
+                publish(own, step, factor=1.0)
+            limit.wait(step)
+            assert (table.lookup(KEYS, create=False).step >= step - 8).all()
+        assert maker.progress.passes < 30, "some checkpoints were let pass"
+        assert maker.progress.interval_steps == 4
+
+
+class Gate(KnowledgeMaker):
     """A maker that waits before the checkpoints after the first."""
 
     def __init__(self):
@@ -95,16 +109,38 @@ def test_every_table_that_was_written_is_announced(own, publish):
             assert rows.lookup(KEYS, create=False).step.tolist() == [step] * 10
 
 
+class Comparing(KnowledgeMaker):
+    """Compares what is announced with the oldest row, before each batch; publishes on."""
+
+    def __init__(self, bank, table, last):
+        self.bank, self.table, self.last, self.told = bank, table, last, []
+
+    def make(self, model, keys):
+        rows = self.table.lookup(KEYS, create=False)
+        self.told.append((self.table.knowledge().step, int(rows.step.min()) if rows.found.all() else -1))
+        if model.step < self.last:
+            self.bank.models.publish("model", model.tensors, step=model.step + 10)
+        return Scale().make(model, keys)
+
+
 def test_a_partial_schedule_announces_its_oldest_row(own, publish, until):
     table = rows_of(own)
-    told = []
-    with MakerRunner(own, Scale(), model="model", keys=KEYS, schedule=StalestFirst(rows=4)) as maker:
-        for passes, step in enumerate((10, 20, 30, 40), start=1):
+    maker = Comparing(own, table, last=50)
+    publish(own, 10, factor=1.0)
+    with MakerRunner(own, maker, model="model", keys=KEYS, schedule=StalestFirst(rows=4)):
+        until(lambda: table.knowledge().step == 50)
+    assert maker.told[:5] == [(-1, -1), (-1, -1), (-1, -1), (10, 10), (20, 20)]
+    assert all(known == oldest for known, oldest in maker.told)
+
+
+def test_a_partial_schedule_goes_on_while_a_trainer_waits(own, publish):
+    table = rows_of(own)
+    limit = carls.DriftLimit(table, max_age_steps=0, timeout_s=60.0)
+    with MakerRunner(own, Scale(), model="model", keys=KEYS, schedule=StalestFirst(rows=3)):
+        for step in range(5):
             publish(own, step, factor=1.0)
-            until(lambda passes=passes: maker.progress.passes == passes)
-            rows = table.lookup(KEYS, create=False)
-            told.append((table.knowledge().step, int(rows.step.min()) if rows.found.all() else -1))
-    assert told == [(-1, -1), (-1, -1), (10, 10), (20, 20)]
+            limit.wait(step)
+            assert table.lookup(KEYS, create=False).step.tolist() == [step] * 10
 
 
 def test_a_maker_that_dies_mid_walk_announces_nothing_and_may_be_replaced(bank, server, publish):
@@ -141,21 +177,6 @@ def test_a_new_maker_of_a_trainer_that_begins_anew_is_waited_for(own, publish, u
             assert table.lookup(KEYS, create=False).step.tolist() == [step] * 10
 
 
-def test_makers_that_share_a_table_announce_a_part_each(bank, server, publish):
-    table = rows_of(bank)
-    limit = carls.DriftLimit(table, max_age_steps=0, timeout_s=60.0)
-
-    def part(number):
-        keys = KEYS[number::2]
-        return MakerProcess(server.url, Scale(), model="model", keys=keys, part=number, parts=2)
-
-    with part(0), part(1):
-        for step in range(20):
-            publish(bank, step, factor=1.0)
-            limit.wait(step)
-            assert table.lookup(KEYS, create=False).step.tolist() == [step] * 10
-
-
 def test_makers_that_share_a_table_unawares_are_told(own, publish, until):
     table = rows_of(own)
     publish(own, 1, factor=1.0)
@@ -165,12 +186,5 @@ def test_makers_that_share_a_table_unawares_are_told(own, publish, until):
         until(lambda: second.progress.passes == 1)
         publish(own, 2, factor=1.0)
         until(lambda: not first._thread.is_alive())
-    with pytest.raises(carls.InvalidRequestError, match="part= and parts="):
+    with pytest.raises(carls.InvalidRequestError, match="share="):
         first.stop()
-
-
-@pytest.mark.parametrize(("part", "parts"), [(1, 1), (-1, 2), (0, 0)])
-@pytest.mark.parametrize("runs", [MakerRunner, MakerProcess])
-def test_parts_that_cannot_be(runs, part, parts):
-    with pytest.raises(carls.InvalidRequestError, match="0 <= part < parts"):
-        runs("grpc://127.0.0.1:1", Scale(), model="model", keys=KEYS, part=part, parts=parts)

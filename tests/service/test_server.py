@@ -181,7 +181,7 @@ def knows_nothing(_: Any) -> m.KnowledgeInfo:
 @pytest.mark.parametrize(
     ("action", "asked"),
     [
-        ("latest_model", {"model": "m", "newer_than": None}),
+        ("latest_model", {"model": "m", "newer_than": None, "after": None}),
         ("latest_knowledge", {"table": "t", "at_least": 3}),
     ],
 )

@@ -29,6 +29,7 @@ from carls.wire.streamed import STREAMED
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 NUMBER = st.floats(allow_nan=False)
+INTEGERS = st.lists(INT64, max_size=5).map(tuple)
 WRITE = st.builds(m.WriteId, TEXT, INT64, st.booleans())
 BOUND = st.builds(m.AgeBound, st.none() | INT64, st.none() | INT64, st.none() | NUMBER)
 PRODUCERS = st.lists(TEXT, max_size=3).map(tuple)
@@ -158,6 +159,7 @@ REQUESTS = {
     m.Assign: sized(m.Assign, values=floats_of, **row_write),
     m.PushGradients: sized(m.PushGradients, gradients=floats_of, **row_write),
     m.Erase: sized(m.Erase, table=TEXT, keys=keys_of, write=WRITE),
+    m.Survey: sized(m.Survey, table=TEXT, keys=keys_of, known_producers=INT64),
     m.Scan: st.builds(m.Scan, **walk),
     m.Export: st.builds(m.Export, **walk),
     m.Import: sized(m.Import, records=floats_of, **moved),
@@ -269,6 +271,7 @@ REPLIES = {
     m.Assign: DONE,
     m.PushGradients: DONE,
     m.Erase: st.lists(st.booleans(), max_size=20).map(lambda bits: m.Erased(np.array(bits, bool))),
+    m.Survey: sized(m.SurveyBatch, meta=meta_of, demand=integers_of, producers=PRODUCERS),
     m.Scan: pages(m.ScanPage, m.RowBatch, row_batch),
     m.Export: pages(m.ScanPage, m.RowBatch, row_batch),
     m.Import: DONE,
@@ -362,11 +365,14 @@ ACTION_REQUESTS = {
     m.DescribeTable: st.builds(m.DescribeTable, TEXT),
     m.DropTable: st.builds(m.DropTable, TEXT, WRITE),
     m.DescribeBank: st.just(m.DescribeBank()),
-    m.Announce: st.builds(m.Announce, TEXT, INT64, INT64, INT64, TEXT, WRITE),
+    m.Announce: st.builds(m.Announce, TEXT, INTEGERS, INT64, INT64, TEXT, WRITE),
     m.LatestKnowledge: st.builds(m.LatestKnowledge, TEXT, INT64, NUMBER),
     m.FetchStatistics: st.builds(m.FetchStatistics, TEXT),
     m.FetchStatus: st.just(m.FetchStatus()),
-    m.LatestModel: st.builds(m.LatestModel, TEXT, st.none() | INT64, NUMBER),
+    m.LatestModel: st.builds(m.LatestModel, TEXT, st.none() | INT64, NUMBER, st.none() | INT64),
+    m.LeaseShares: st.builds(m.LeaseShares, TEXT, TEXT, INT64, TEXT, NUMBER, TEXT),
+    m.RenewLease: st.builds(m.RenewLease, TEXT, TEXT, st.lists(TEXT, max_size=3).map(tuple)),
+    m.EndLease: st.builds(m.EndLease, TEXT, TEXT),
     m.ListModels: st.just(m.ListModels()),
     m.LeaveTask: st.builds(m.LeaveTask, TEXT, TEXT, TEXT, WRITE),
     m.FetchTaskState: st.builds(m.FetchTaskState, TEXT),
@@ -382,6 +388,9 @@ ACTION_REPLIES = {
         m.BankInfo, id=TEXT, version=TEXT, uptime_s=NUMBER, durable=st.booleans(), tables=PRODUCERS
     ),
     m.Announce: DONE,
+    m.LeaseShares: st.builds(m.LeaseInfo, INTEGERS, INTEGERS, INT64),
+    m.RenewLease: DONE,
+    m.EndLease: DONE,
     m.LatestKnowledge: st.builds(m.KnowledgeInfo, INT64, INT64, INT64, TEXT, NUMBER),
     m.FetchStatistics: STATISTICS,
     m.FetchStatus: st.builds(

@@ -9,16 +9,20 @@ import pytest
 
 from carls.errors import ProtocolError
 from carls.messages import (
+    Announce,
     DescribeBank,
+    EndLease,
     FetchStatistics,
     FetchStatus,
     LatestModel,
+    LeaseShares,
     ListTables,
     OpenTable,
+    RenewLease,
 )
 from carls.wire import facts
 from carls.wire.actions import ACTIONS
-from carls.wire.frames import Command
+from carls.wire.frames import PROTOCOL, Command
 
 _STATUS = b'{"reply":{"id":"","version":"","uptime_s":0,"durable":false,"tables":[1],"models":[]}}'
 
@@ -91,6 +95,9 @@ def test_a_command_survives() -> None:
         (DescribeBank, b'{"reply":null}'),
         (LatestModel, b'{"reply":[]}'),
         (LatestModel, b"pong"),
+        (LeaseShares, b'{"reply":{"shares":[0],"grants":[1]}}'),
+        (LeaseShares, b'{"reply":{"shares":[0.5],"grants":[1],"holders":1}}'),
+        (RenewLease, b'{"reply":null}'),
         (FetchStatistics, b'{"reply":{"name":"t"}}'),
         (FetchStatistics, b'{"reply":[]}'),
         (FetchStatus, b'{"reply":{"tables":[]}}'),
@@ -103,3 +110,36 @@ def test_a_command_survives() -> None:
 def test_a_forged_reply_is_refused(message: Any, raw: bytes) -> None:
     with pytest.raises(ProtocolError):
         ACTIONS[message].decode_reply(raw)
+
+
+_LEASE = {"group": "g", "holder": "h", "shares": 4, "about": "", "seconds": 1.0, "producer": "p"}
+_ANNOUNCE = {"table": "t", "part": [0], "parts": 1, "step": 1, "producer": "p", "write": ["c", 1, True]}
+
+
+@pytest.mark.parametrize(
+    ("message", "request_", "changes"),
+    [
+        (LeaseShares, _LEASE, {"shares": 1.5}),
+        (LeaseShares, _LEASE, {"seconds": "10"}),
+        (LeaseShares, _LEASE, {"holder": None}),
+        (LeaseShares, _LEASE, {"about": 3}),
+        (RenewLease, {"group": "g", "holder": "h", "clients": []}, {"clients": "c"}),
+        (RenewLease, {"group": "g", "holder": "h", "clients": []}, {"clients": [1]}),
+        (EndLease, {"group": "g", "holder": "h"}, {"group": []}),
+        (Announce, _ANNOUNCE, {"part": 0}),
+        (Announce, _ANNOUNCE, {"part": [0.5]}),
+        (Announce, _ANNOUNCE, {"part": [2**63]}),
+    ],
+)
+def test_a_forged_request_is_refused(message: Any, request_: dict[str, Any], changes: dict[str, Any]) -> None:
+    def body(request: dict[str, Any]) -> bytes:
+        return json.dumps({"protocol": PROTOCOL, "bank": "", "request": request}).encode()
+
+    decoded, _ = ACTIONS[message].decode_request(body(request_))
+    assert isinstance(decoded, message)
+    with pytest.raises(ProtocolError, match=f"{next(iter(changes))}.*expected"):
+        ACTIONS[message].decode_request(body(request_ | changes))
+    for name in request_:
+        missing = {key: value for key, value in request_.items() if key != name}
+        with pytest.raises(ProtocolError, match="is missing"):
+            ACTIONS[message].decode_request(body(missing))

@@ -36,7 +36,8 @@ class Announcements:
 
     A part belongs to the client that announced it last. A new client takes it over, with whatever
     step it comes: it writes those rows now. The old client is refused from then on, so that two
-    makers that take each other's rows for their own are found out.
+    makers that take each other's rows for their own are found out. Where makers lease parts, the lease
+    tells whose each is, and a part may go to and fro: what was announced of it stays true, and stays.
     """
 
     def __init__(self, table: str) -> None:
@@ -47,42 +48,54 @@ class Announcements:
         self._changed = threading.Condition()
         self._closed = False
 
-    def add(self, request: Announce, ticks: int) -> None:
+    def add(self, request: Announce, ticks: int, leased: bool = False) -> None:
         """Take an announcement; a client's step that is not above its last one changes nothing.
 
+        Args:
+            request: the announcement. ticks: of the bank's clock. leased: whether the client leases the
+                parts: then a lease tells whose they are, and a client to whom a part returns is no intruder.
+
         Raises:
-            InvalidRequestError: a step or part that cannot be, or another client has taken the
-                part over.
+            InvalidRequestError: a step or part that cannot be, or another client has taken a part over.
         """
-        part, parts, client = request.part, request.parts, request.write.client
-        if request.step < 0 or not 0 <= part < parts <= MAX_PARTS:
+        step, parts, client = request.step, request.parts, request.write.client
+        if step < 0 or not request.part or not all(0 <= part < parts <= MAX_PARTS for part in request.part):
             raise InvalidRequestError(
-                f"announcement of step {request.step} for part {part} of {parts} of table {self._table!r}: "
-                f"expected step >= 0 and 0 <= part < parts <= {MAX_PARTS}",
+                f"announcement of step {step} for part {_listed(request.part)} of {parts} of table "
+                f"{self._table!r}: expected step >= 0 and 0 <= part < parts <= {MAX_PARTS}",
                 table=self._table,
             )
         check_producer(request.producer)
         with self._changed:
             division = self._divisions.get(parts, {})
-            last = division.get(part)
-            if last is not None and (parts, part, client) in self._replaced:
-                raise InvalidRequestError(
-                    f"table {self._table!r}: part {part} of {parts} was announced by {request.producer!r} "
-                    f"and then, through another handle, by {last.producer!r}: expected one announcer at a "
-                    "time, and the first was replaced. Stop one of them, or let each announce a part of its "
-                    "own with part= and parts=",
-                    table=self._table,
-                )
-            if last is not None and last.client == client and last.step >= request.step:
+            if not leased:
+                for part in request.part:
+                    self._refuse_replaced(division, part, request)
+            news = [part for part in request.part if not _late(division.get(part), step, client)]
+            if not news:
                 return
-            if last is not None and last.client != client:
-                self._replaced.append((parts, part, last.client))
-            division[part] = _Announcement(request.step, client, request.producer, ticks)
+            for part in news:
+                last = division.get(part)
+                if last is not None and last.client != client and not leased:
+                    self._replaced.append((parts, part, last.client))
+                division[part] = _Announcement(step, client, request.producer, ticks)
             self._divisions[parts] = division
             if len(division) == parts:
                 self._complete = parts
                 self._divisions = {parts: division}
             self._changed.notify_all()
+
+    def _refuse_replaced(self, division: dict[int, _Announcement], part: int, request: Announce) -> None:
+        last, parts = division.get(part), request.parts
+        if last is None or (parts, part, request.write.client) not in self._replaced:
+            return
+        raise InvalidRequestError(
+            f"table {self._table!r}: part {part} of {parts} was announced by {request.producer!r} and then, "
+            f"through another handle, by {last.producer!r}: expected one announcer at a time, and the first "
+            "was replaced. Stop one of them, let makers share the rows with share=, or let each announce a "
+            "part of its own with part= and parts=",
+            table=self._table,
+        )
 
     def latest(self, at_least: int, wait_s: float, clock: Clock) -> KnowledgeInfo:
         """How new the rows are; waits up to `wait_s` seconds for step `at_least`, or the end."""
@@ -111,3 +124,11 @@ class Announcements:
         part, oldest = min(self._divisions[self._complete].items(), key=lambda item: item[1].step)
         age = (ticks - oldest.made) / TICKS_PER_S
         return KnowledgeInfo(oldest.step, part, self._complete, oldest.producer, age)
+
+
+def _late(last: _Announcement | None, step: int, client: str) -> bool:
+    return last is not None and last.client == client and last.step >= step
+
+
+def _listed(parts: tuple[int, ...]) -> str:
+    return ", ".join(map(str, parts[:10])) + ", ..." * (len(parts) > 10) or "(none)"

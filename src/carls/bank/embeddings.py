@@ -136,7 +136,10 @@ class EmbeddingTable(KeyedTable[EmbeddingSpec, _core.EmbeddingTable]):
         rows = self.rows(keys)
         n = len(keys)
         self.check_reply(n)
-        counted = None if reader is None else self.tally.reader(reader)
+        counted = None
+        if reader is not None:
+            counted = self.tally.reader(reader)
+            self.demand.note(keys)
         max_age = math.inf if bound.max_age_s is None else bound.max_age_s
         try:
             values = np.empty((n, self.spec.dim), self.spec.dtype)

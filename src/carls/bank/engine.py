@@ -11,13 +11,16 @@ from carls.bank.clock import Clock
 from carls.bank.handlers.embeddings import EmbeddingHandlers
 from carls.bank.handlers.features import FeatureHandlers
 from carls.bank.handlers.knowledge import KnowledgeHandlers
+from carls.bank.handlers.leases import LeaseHandlers
 from carls.bank.handlers.memories import MemoryHandlers
 from carls.bank.handlers.models import ModelHandlers
 from carls.bank.handlers.sampling import SamplingHandlers
 from carls.bank.handlers.search import SearchHandlers
+from carls.bank.handlers.surveys import SurveyHandlers
 from carls.bank.handlers.tables import TableHandlers
 from carls.bank.handlers.tasks import TaskHandlers
 from carls.bank.indexes import Indexer
+from carls.bank.leases import Leases
 from carls.bank.models import Models
 from carls.bank.writes import Writes
 from carls.errors import CarlsError, ClosedError, ProtocolError
@@ -42,7 +45,7 @@ class Engine:
         self._models = Models(self._clock)
         self._indexer = Indexer(self._clock)
         self._closed = False
-        writes = Writes(self._clock)
+        writes, leases = Writes(self._clock), Leases(self._clock)
         self._handlers: dict[type, Callable[[Any], Reply]] = {
             DescribeBank: self._describe,
             FetchStatus: self._status,
@@ -53,7 +56,9 @@ class Engine:
             **MemoryHandlers(self._catalog, writes).handlers(),
             **TaskHandlers(self._catalog, writes).handlers(),
             **SearchHandlers(self._catalog, writes, self._indexer).handlers(),
-            **KnowledgeHandlers(self._catalog, writes).handlers(),
+            **SurveyHandlers(self._catalog, writes).handlers(),
+            **KnowledgeHandlers(self._catalog, writes, leases).handlers(),
+            **LeaseHandlers(leases, writes).handlers(),
             **ModelHandlers(self._models, writes).handlers(),
         }
 

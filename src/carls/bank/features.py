@@ -48,7 +48,10 @@ class FeatureTable(KeyedTable[FeatureSpec, _core.FeatureTable]):
         min_step = least_step(bound)
         rows = self.rows(keys)
         self.check_reply(len(keys))
-        counted = None if reader is None else self.tally.reader(reader)
+        counted = None
+        if reader is not None:
+            counted = self.tally.reader(reader)
+            self.demand.note(keys)
         max_age = math.inf if bound.max_age_s is None else bound.max_age_s
         try:
             raw, meta = empty_meta(len(keys))

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from carls import _core
+from carls.bank.demand import Demand
 from carls.bank.tables import Table
 from carls.errors import InvalidKeyError, InvalidRequestError, RequestTooLargeError, TableFullError
 from carls.keys import Keys
@@ -32,12 +33,16 @@ NO_ROOM = (_core.TableFull, MemoryError)
 
 
 class KeyedTable(Table[S], Generic[S, C]):
-    """Rows of one table by key. The core's rows are made when the type of the keys is known."""
+    """Rows of one table by key. The core's rows are made when the type of the keys is known.
+
+    `demand` is what look-ups of its users asked for lately.
+    """
 
     def __init__(self, name: str, spec: S) -> None:
         super().__init__(name, spec)
         self._rows: C | None = None
         self._lock = threading.Lock()
+        self.demand = Demand()
         if spec.keys is not None:
             self._rows = self._make_rows(spec.keys == "int64")
 
@@ -150,8 +155,8 @@ class KeyedTable(Table[S], Generic[S, C]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of rows, keys, index and admission."""
-        return 0 if self._rows is None else self._rows.nbytes
+        """Bytes of rows, keys, index and admission, and of look-ups that were taken down."""
+        return self.demand.nbytes + (0 if self._rows is None else self._rows.nbytes)
 
     def __len__(self) -> int:
         return 0 if self._rows is None else len(self._rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -53,13 +53,14 @@ class Ledger:
         self._large: OrderedDict[tuple[str, str], tuple[_Entry, int]] = OrderedDict()
         self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
         self._forgotten: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._fenced: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
 
     def apply(self, write: WriteId, table: str, operation: Callable[[], Reply]) -> Reply:
         """Run `operation` if `write` is new, else repeat the outcome that it had.
 
         Raises:
-            ClientForgottenError: the client says it has written before, but is not known.
+            ClientForgottenError: the client says it has written before, but is not known; or it was fenced.
             ProtocolError: a write older than the client's last one; it is not applied.
             InvalidRequestError: it was applied, but its reply was too large to be kept for so long.
             CarlsError: as raised by the operation, now or when it was first tried.
@@ -68,6 +69,12 @@ class Ledger:
             raise InvalidRequestError(f"write number {write.sequence}: expected 1 or more", table=table)
         entry, new = self._entry(write, table), False
         with entry.lock:
+            if write.client in self._fenced:
+                raise ClientForgottenError(
+                    f"write {write.sequence} of client {write.client} was not applied: it wrote under a "
+                    "lease, which has run out. Lease again, and write anew what is still wanted",
+                    table=table,
+                )
             if write.sequence < entry.sequence:
                 raise ProtocolError(
                     f"write {write.sequence} of client {write.client} came after its write "
@@ -93,6 +100,18 @@ class Ledger:
             for key in [key for key in self._entries if key[1] == table]:
                 del self._entries[key]
                 self._forget(key)
+
+    def fence(self, clients: Iterable[str]) -> None:
+        """Refuse all further writes of these clients; waits for those that are being applied."""
+        fenced = set(clients)
+        with self._lock:
+            self._fenced.update(dict.fromkeys(fenced))
+            while len(self._fenced) > MAX_FORGOTTEN:
+                self._fenced.popitem(last=False)
+            entries = [entry for (client, _), entry in self._entries.items() if client in fenced]
+        for entry in entries:
+            with entry.lock:
+                pass
 
     def _entry(self, write: WriteId, table: str) -> _Entry:
         key = (write.client, table)

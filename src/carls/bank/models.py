@@ -107,16 +107,24 @@ class Models:
                 self._uploads.popitem(last=False)
             return None
 
-    def latest(self, model: str, newer_than: int | None, wait_s: float) -> ModelInfo | NoModel:
-        """The newest checkpoint, if its step is above `newer_than`, waiting up to `wait_s` s for it."""
+    def latest(
+        self, model: str, newer_than: int | None, wait_s: float, after: int | None = None
+    ) -> ModelInfo | NoModel:
+        """A checkpoint whose step is above `newer_than`, as `LatestModel` says; waits up to `wait_s`
+        seconds."""
         deadline = time.monotonic() + check_wait(wait_s)
         with self._changed:
             while True:
                 if self._closed:
                     raise ClosedError("the bank was closed while a client waited for a model")
-                kept = self._models.get(model)
-                if kept and (newer_than is None or kept[-1].info.step > newer_than):
-                    return self._aged(kept[-1])
+                for checkpoint in reversed(self._models.get(model, ())):
+                    info = checkpoint.info
+                    if after is not None and info.version <= after:
+                        break
+                    if newer_than is None or info.step > newer_than:
+                        return self._aged(checkpoint)
+                    if after is None:
+                        break
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return NoModel()

@@ -11,6 +11,7 @@ from carls.bank.embeddings import EmbeddingTable
 from carls.bank.features import FeatureTable
 from carls.bank.keyed import MAX_PAGE_BYTES
 from carls.bank.producers import Producers
+from carls.errors import RequestTooLargeError
 from carls.keys import Keys
 from carls.messages import (
     ROW_META,
@@ -59,6 +60,27 @@ def feature_scan(table: FeatureTable, request: FeatureScan, now: int, producers:
     columns, meta = table.none() if keys is None else table.lookup(keys, _ANY_AGE, now)
     keys, columns, meta = _present(keys, columns, meta)
     return FeaturePage(keys, FeatureBatch(columns, meta, producers.names(request.known_producers)), cursor)
+
+
+def survey(table: EmbeddingTable | FeatureTable, keys: Keys, now: int) -> Meta:
+    """Meta (n,) of the rows of `keys`; nothing is created, and no look-up counted."""
+    table.rows(keys)
+    return np.concatenate(
+        [_meta(table, keys[at : at + _PIECE_ROWS], now) for at in range(0, len(keys), _PIECE_ROWS)]
+    )
+
+
+def _meta(table: EmbeddingTable | FeatureTable, keys: Keys, now: int) -> Meta:
+    if isinstance(table, EmbeddingTable):
+        return table.lookup(keys, False, _ANY_AGE, now)[1]
+    try:
+        return table.lookup(keys, _ANY_AGE, now)[1]
+    except RequestTooLargeError:
+        # Their lists are too much for one look-up: by halves, down to a row, which never is.
+        if len(keys) == 1:
+            raise
+    half = len(keys) // 2
+    return np.concatenate([_meta(table, keys[:half], now), _meta(table, keys[half:], now)])
 
 
 def _by_pieces(keys: Keys, read: Callable[[Keys], tuple[Any, Meta]]) -> tuple[Any, Meta]:

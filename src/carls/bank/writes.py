@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Protocol
 
@@ -88,6 +88,11 @@ class Writes:
         """The reply of `operation`, run only if `write` is new among those of its client to `sequence`: a
         table's name, or one with a slash, which no table has."""
         return self._ledger.apply(write, sequence, operation)
+
+    def fence(self, clients: Collection[str]) -> None:
+        """Refuse all further writes of these clients; waits for those that are being applied."""
+        if clients:
+            self._ledger.fence(clients)
 
     def forget_table(self, table: str) -> None:
         """Forget all writes to a dropped table."""

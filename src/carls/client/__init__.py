@@ -5,10 +5,11 @@ from carls.client.connect import connect
 from carls.client.drift import DriftLimit
 from carls.client.embeddings import EmbeddingTable
 from carls.client.features import FeatureTable
+from carls.client.leases import Lease
 from carls.client.memories import GaussianMemory, NearestClusters
 from carls.client.migration import Migration, migrate
 from carls.client.models import Models
-from carls.client.results import FeatureRows, Model, Neighbours, Ragged, Rows, Samples
+from carls.client.results import FeatureRows, Model, Neighbours, Ragged, Rows, Samples, Surveyed
 from carls.client.tasks import TaskTable
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "FeatureRows",
     "FeatureTable",
     "GaussianMemory",
+    "Lease",
     "Migration",
     "Model",
     "Models",
@@ -26,6 +28,7 @@ __all__ = [
     "Ragged",
     "Rows",
     "Samples",
+    "Surveyed",
     "TaskTable",
     "connect",
     "migrate",

@@ -15,6 +15,7 @@ from carls.client.drops import Drops
 from carls.client.embeddings import EmbeddingTable
 from carls.client.features import FeatureTable
 from carls.client.handle import TableHandle
+from carls.client.leases import Lease
 from carls.client.local import LocalTransport
 from carls.client.memories import GaussianMemory
 from carls.client.models import Models
@@ -265,6 +266,21 @@ class Bank:
             f"spec={spec!r:.80}: expected an EmbeddingSpec, a FeatureSpec, a GaussianMemorySpec or a TaskSpec"
         )
 
+    def lease(self, name: str, shares: int = 64, about: str = "", lease_s: float = 10.0) -> Lease:
+        """Take part in group `name`, whose members lease shares of a work among them, as even as can be.
+
+        Args:
+            name: of the group, as for `embeddings`.
+            shares: in how many the work is divided, 1 to 1024.
+            about: what is shared; all who take part have to say the same.
+            lease_s: seconds that shares stay their holder's own without a word of it, 0.1 to 3600.
+
+        Raises:
+            InvalidRequestError: arguments that cannot be, or the group shares something else.
+        """
+        self._check()
+        return Lease(self, name, shares, about, lease_s)
+
     def tables(self) -> list[TableInfo]:
         """All tables, by name."""
         return cast("list[TableInfo]", self._call(ListTables()))
@@ -364,20 +380,22 @@ class Bank:
         with self._lock:
             return list(self._handles)
 
-    def _call(self, request: Request, *, again: bool = False) -> Reply:
-        """The reply to a request about the bank as a whole, or that opens a table (`again`).
+    def _call(self, request: Request, *, again: bool = False, timeout_s: float | None = None) -> Reply:
+        """The reply to a request about the bank as a whole, or that opens a table (`again`), within
+        `timeout_s` seconds, or the bank's own.
 
         A bank that was replaced is made known first. That is an error, once, but not for what
         means the same in any bank.
         """
         self._check()
+        timeout = self.timeout_s if timeout_s is None else timeout_s
         try:
-            return self._transport.call(request, self.timeout_s)
+            return self._transport.call(request, timeout)
         except BankRestartedError:
             self._learn_id()
             if not again:
                 raise
-        return self._transport.call(request, self.timeout_s)
+        return self._transport.call(request, timeout)
 
     def _learn_id(self) -> str:
         """Ask the bank for its id; if it is another one, what was known of the old one goes."""

@@ -81,7 +81,9 @@ class TableHandle(Generic[S]):
     def __len__(self) -> int:
         return self.describe().rows
 
-    def announce(self, step: int, part: int = 0, parts: int = 1, timeout_s: float | None = None) -> None:
+    def announce(
+        self, step: int, part: int | Sequence[int] = 0, parts: int = 1, timeout_s: float | None = None
+    ) -> None:
         """Say that the table's rows, as far as they are made, come from checkpoints of `step` or later.
 
         Flushes first: where an earlier write of this handle has failed, nothing is announced. A
@@ -91,18 +93,20 @@ class TableHandle(Generic[S]):
 
         Args:
             step: >= 0.
-            part: of the table's rows, which these are, from 0; makers that share a table announce
-                a part each, and the table is as new as its oldest part.
+            part: of the table's rows, which these are, from 0, or several; makers that share a table
+                announce parts of their own, and the table is as new as its oldest part.
             parts: in how many parts they share it.
             timeout_s: deadline; default the bank's.
 
         Raises:
             InvalidRequestError: arguments that cannot be, or another handle has taken the part over.
         """
-        integer("step", step, 0), integer("parts", parts, 1), integer("part", part, 0, parts - 1)
+        integer("step", step, 0), integer("parts", parts, 1)
+        several = part if isinstance(part, Sequence) else [part]
+        which = tuple(integer("part", one, 0, parts - 1) for one in several)
         deadline = time.monotonic() + self._timeout(timeout_s)
         self.flush(timeout_s)
-        build = partial(Announce, self.name, int(part), int(parts), int(step), self.bank.producer)
+        build = partial(Announce, self.name, which, int(parts), int(step), self.bank.producer)
         self._write([build], max(deadline - time.monotonic(), 0.001))
 
     def knowledge(

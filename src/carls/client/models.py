@@ -99,23 +99,32 @@ class Models:
             writer.flush(max(deadline - time.monotonic(), 0.001))
 
     def latest(
-        self, name: str, newer_than: int | None = None, wait_s: float = 0.0, timeout_s: float | None = None
+        self,
+        name: str,
+        newer_than: int | None = None,
+        wait_s: float = 0.0,
+        timeout_s: float | None = None,
+        after: int | None = None,
     ) -> Model | None:
-        """The newest checkpoint whose step is above `newer_than`, or None.
+        """The checkpoint published last, if its step is above `newer_than`, or None.
 
         Args:
             name: of the model.
             newer_than: a step; None for any.
+            after: a version: of those published after it, as far as they are kept, the last one whose step is
+                above `newer_than`. For those who follow a model that several trainers publish, at whatever
+                step each is: they see rising steps, those of the trainer that is ahead.
             wait_s: how long to wait for such a checkpoint, in seconds.
             timeout_s: deadline for each request beyond the wait; default the bank's.
         """
         check_name("model", name)
         newer = None if newer_than is None else integer("newer_than", newer_than, -1)
+        version = None if after is None else integer("after", after, 0)
         deadline = time.monotonic() + seconds("wait_s", wait_s, zero=True)
         timeout = self._timeout(timeout_s)
         while True:
             wait = min(max(deadline - time.monotonic(), 0.0), _POLL_S)
-            info = self._send(LatestModel(name, newer, wait), timeout + wait)
+            info = self._send(LatestModel(name, newer, wait, version), timeout + wait)
             if isinstance(info, ModelInfo):
                 model = self._fetch(info, timeout)
                 if model is not None:

@@ -83,6 +83,21 @@ class Rows(RowsMeta):
 
 
 @dataclass(frozen=True, eq=False)
+class Surveyed(RowsMeta):
+    """How old n rows are, and how much they are asked for.
+
+    Attributes:
+        demand: (n,) int64: how often the key stands among the last 262144 keys that were looked up in the
+            table (fewer where they are long: 16 MiB of them), from the table's first survey on.
+    """
+
+    demand: Int64s
+
+    def __repr__(self) -> str:
+        return f"Surveyed(n={len(self)}, found={int(self.found.sum())}, demand={int(self.demand.sum())})"
+
+
+@dataclass(frozen=True, eq=False)
 class Samples:
     """Candidates: a row of n keys for each context, its positives first.
 

@@ -68,6 +68,11 @@ class Writer:
         """Take a new identity, for a bank that does not know this writer."""
         self._sequence.renew()
 
+    @property
+    def client(self) -> str:
+        """The present identity."""
+        return self._sequence.client
+
     def made(self, write: WriteId) -> bool:
         """Whether a write has this writer's present identity."""
         return write.client == self._sequence.client

@@ -65,6 +65,7 @@ class LabelQualityMaker(KnowledgeMaker):
     ) -> None:
         require_columns("LabelQualityMaker", quality, self.QUALITY)
         self.quality = quality
+        self.tables = (self.quality.name,)
         self.predict = predict
         self.given = given
         self.decay = require_decay("LabelQualityMaker", decay)

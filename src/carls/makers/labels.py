@@ -75,6 +75,7 @@ class LabelMaker(KnowledgeMaker):
         if not 0.0 <= threshold <= 1.0:
             raise InvalidRequestError(f"LabelMaker(threshold={threshold!r}): expected a number from 0 to 1")
         self.labels = labels
+        self.tables = (self.labels.name,)
         self.averages = averages
         self.predict = predict
         self.decay = require_decay("LabelMaker", decay)

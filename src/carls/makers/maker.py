@@ -46,7 +46,13 @@ class KnowledgeMaker(ABC):
     """Infers knowledge from a checkpoint. When and where it runs is the runner's business.
 
     A maker that is to run in a process of its own has to be picklable.
+
+    Attributes:
+        tables: names of the tables that it writes, as far as they are known before it has made anything; a
+            runner asks the bank how old their rows are, and how much they are asked for.
     """
+
+    tables: Sequence[str] = ()
 
     @abstractmethod
     def make(self, model: Model, keys: Keys) -> Sequence[Write]:

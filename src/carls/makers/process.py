@@ -15,6 +15,7 @@ from typing import Any
 
 from carls.errors import CarlsError, DeadlineExceededError, InvalidRequestError
 from carls.keys import Keys
+from carls.makers.intervals import Interval
 from carls.makers.maker import KnowledgeMaker
 from carls.makers.progress import Progress
 from carls.makers.runner import MakerRunner
@@ -49,8 +50,10 @@ class MakerProcess:
         keys: Any,
         schedule: Schedule | str = "all",
         batch_size: int = 1024,
-        part: int = 0,
-        parts: int = 1,
+        rows_per_s: float | None = None,
+        interval: Interval | str = "none",
+        share: str | None = None,
+        lease_s: float = 10.0,
         start_timeout_s: float = 60.0,
     ) -> None:
         settings: dict[str, Any] = {
@@ -58,8 +61,10 @@ class MakerProcess:
             "keys": Keys.of(keys),
             "schedule": Schedule.of(schedule),
             "batch_size": batch_size,
-            "part": part,
-            "parts": parts,
+            "rows_per_s": rows_per_s,
+            "interval": Interval.of(interval),
+            "share": share,
+            "lease_s": lease_s,
         }
         MakerRunner(url, maker, **settings)  # checks the arguments here, where they were given
         context = multiprocessing.get_context("spawn")

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
-from collections.abc import Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
-from carls.bank.announcements import MAX_PARTS
-from carls.client import Bank, EmbeddingTable, FeatureTable, Model, connect
+from carls.client import Bank, connect
 from carls.client.backoff import Backoff
 from carls.errors import (
     BankRestartedError,
     ClientForgottenError,
     DeadlineExceededError,
     InvalidRequestError,
-    SpecMismatchError,
     UnavailableError,
     UnknownTableError,
 )
-from carls.keys import Keys
-from carls.makers.maker import KnowledgeMaker, Write
-from carls.makers.progress import Progress
+from carls.makers.following import Following, Work
+from carls.makers.intervals import Interval
+from carls.makers.maker import KnowledgeMaker
+from carls.makers.outputs import Outputs
+from carls.makers.progress import Journal, Progress
 from carls.makers.schedules import Schedule
-from carls.specs import EmbeddingSpec, FeatureSpec, check_name, spec_from_json
+from carls.makers.stopping import Stopping
 
 #: What the runner survives: it waits a little and starts over from the newest checkpoint.
 INTERRUPTIONS = (
@@ -38,8 +33,6 @@ INTERRUPTIONS = (
     ClientForgottenError,
     DeadlineExceededError,
 )
-#: Longest wait for a newer checkpoint before looking whether to stop, in seconds.
-_POLL_S = 0.25
 
 
 class MakerRunner:
@@ -54,6 +47,12 @@ class MakerRunner:
     the step of the oldest, the runner announces that step for the tables it wrote to: trainers
     with a `carls.DriftLimit` wait for it.
 
+    Runners with the same `share` make the keys together: each leases shares of them from the bank, as
+    even as can be, and announces those. They have to have the same model and keys. One that joins gets
+    its part within a tenth of `lease_s` and a batch; what one held that is gone, the others make `lease_s`
+    seconds later, or at once where it was stopped. One that was silent for longer, as it was paused or
+    cut off, starts over, and what it wrote meanwhile is refused.
+
     Run it in this thread with `run()`, or in one of its own with `start()` and `stop()` or as a
     context manager. `MakerProcess` runs it in a process of its own.
 
@@ -62,11 +61,13 @@ class MakerRunner:
         maker: makes the rows.
         model: name of the model whose checkpoints it follows.
         keys: what it walks, as for `carls.Keys.of`.
-        schedule: a `Schedule` or its name: "all", "stalest".
-        batch_size: keys given to the maker at a time.
-        part: which part of its tables' rows this maker makes, from 0. Makers that share a table
-            each get a part of their own; one that replaces another gets the same part.
-        parts: in how many parts they share it.
+        schedule: which keys come first, a `Schedule` or its name: "all", "stalest", "requested".
+        batch_size: keys given to the maker at a time; fewer where `rows_per_s` is less.
+        rows_per_s: rows that it writes in a second, on average; None: as many as it can.
+        interval: steps between the checkpoints that it works from, an `Interval` or its name: "none",
+            "stretching".
+        share: name of the group of makers with which it shares the keys; None: it makes all of them, alone.
+        lease_s: seconds after which a maker that was not heard of loses its shares, 0.1 to 3600.
 
     Raises:
         InvalidRequestError: an argument that cannot be.
@@ -81,30 +82,17 @@ class MakerRunner:
         keys: Any,
         schedule: Schedule | str = "all",
         batch_size: int = 1024,
-        part: int = 0,
-        parts: int = 1,
+        rows_per_s: float | None = None,
+        interval: Interval | str = "none",
+        share: str | None = None,
+        lease_s: float = 10.0,
     ) -> None:
-        if batch_size < 1:
-            raise InvalidRequestError(f"batch_size={batch_size!r}: expected an integer >= 1")
-        if not 0 <= part < parts <= MAX_PARTS:
-            raise InvalidRequestError(
-                f"part={part!r}, parts={parts!r}: expected 0 <= part < parts <= {MAX_PARTS}"
-            )
         if bank == "memory://":
             raise InvalidRequestError("bank 'memory://' is private to each connection: give the Bank itself")
         self._source = bank
-        self._maker = maker
-        self._model = check_name("model", model)
-        self._keys = Keys.of(keys)
-        self._schedule = Schedule.of(schedule)
-        self._batch_size = batch_size
-        self._part, self._parts = part, parts
-        self._progress = Progress()
-        self._made = np.full(len(self._keys), -1, np.int64)
-        self._announced: dict[str, int] = {}
-        self._tables: dict[str, EmbeddingTable | FeatureTable] = {}
-        self._stopping = threading.Event()
-        self._deadline: float | None = None
+        self._work = Work(maker, model, keys, schedule, batch_size, rows_per_s, interval, share, lease_s)
+        self._journal = Journal()
+        self._stopping = Stopping()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -112,41 +100,43 @@ class MakerRunner:
     def progress(self) -> Progress:
         """What was done so far; raises the exception that stopped the runner, if any, once."""
         self._raise()
-        return self._progress
+        return self._journal.progress
 
     def run(self, deadline_s: float | None = None) -> Progress:
         """Work in this thread until `request_stop()` or for `deadline_s` seconds."""
-        self._deadline = None if deadline_s is None else time.monotonic() + deadline_s
+        self._stopping.after(deadline_s)
         bank = self._connect()
-        backoff = Backoff()
+        if bank is None:
+            return self._journal.progress
+        outputs, backoff = Outputs(bank), Backoff()
         try:
-            while bank is not None and not self._over():
-                passes = self._progress.passes
+            while not self._stopping.now:
+                passes = self._journal.progress.passes
                 try:
-                    self._follow(bank)
+                    Following(bank, outputs, self._work, self._journal, self._stopping).run()
                 except INTERRUPTIONS as error:
-                    if self._progress.passes > passes:
+                    if self._journal.progress.passes > passes:
                         backoff = Backoff()
                     self._interrupted(error, backoff)
         finally:
-            if bank is not None and bank is not self._source:
+            if bank is not self._source:
                 # What a bank that is away did not get, the next maker makes again.
                 with contextlib.suppress(*INTERRUPTIONS):
                     bank.close()
-        return self._progress
+        return self._journal.progress
 
     def start(self) -> MakerRunner:
         """Work in a thread of its own until `stop()`."""
         if self._thread is not None:
             raise InvalidRequestError("this runner was started before: make another one")
-        name = f"carls maker of {self._model}"
+        name = f"carls maker of {self._work.model}"
         self._thread = threading.Thread(target=self._guarded_run, name=name, daemon=True)
         self._thread.start()
         return self
 
     def request_stop(self) -> None:
         """Ask the runner to stop after the batch at hand; does not wait."""
-        self._stopping.set()
+        self._stopping.ask()
 
     def stop(self, timeout_s: float = 30.0) -> Progress:
         """Stop and wait for the end; raises the exception that stopped the runner, if any, once.
@@ -159,7 +149,7 @@ class MakerRunner:
             self._thread.join(timeout_s)
             if self._thread.is_alive():
                 raise DeadlineExceededError(
-                    f"the maker of model {self._model!r} did not stop within {timeout_s} s"
+                    f"the maker of model {self._work.model!r} did not stop within {timeout_s} s"
                 )
         return self.progress
 
@@ -185,15 +175,12 @@ class MakerRunner:
         if error is not None:
             raise error
 
-    def _over(self) -> bool:
-        return self._stopping.is_set() or (self._deadline is not None and time.monotonic() >= self._deadline)
-
     def _connect(self) -> Bank | None:
         """The bank; None if the runner has to stop before it can be reached."""
         if not isinstance(self._source, str):
             return self._source
         backoff = Backoff()
-        while not self._over():
+        while not self._stopping.now:
             try:
                 return connect(self._source)
             except INTERRUPTIONS as error:
@@ -201,81 +188,5 @@ class MakerRunner:
         return None
 
     def _interrupted(self, error: Exception, backoff: Backoff) -> None:
-        self._made[:] = -1
-        self._announced.clear()
-        self._progress = replace(
-            self._progress, interruptions=self._progress.interruptions + 1, last_error=str(error)
-        )
+        self._journal.note(interruptions=self._journal.progress.interruptions + 1, last_error=str(error))
         self._stopping.wait(backoff.pause_s())
-
-    def _follow(self, bank: Bank) -> None:
-        """Walk the keys for each newer checkpoint; the first one is the newest there is."""
-        newest: int | None = None
-        while not self._over():
-            model = bank.models.latest(self._model, newer_than=newest, wait_s=_POLL_S)
-            if model is not None:
-                self._walk(bank, model)
-                newest = model.step
-
-    def _walk(self, bank: Bank, model: Model) -> None:
-        """Make the keys that the schedule chooses; leaves early if told to stop."""
-        began, written = time.monotonic(), 0
-        order = self._schedule.walk(self._made)
-        self._progress = replace(self._progress, checkpoint_step=model.step)
-        for start in range(0, len(order), self._batch_size):
-            if self._over():
-                return
-            chosen = order[start : start + self._batch_size]
-            for write in self._maker.make(model, self._keys.take(chosen)):
-                written += self._write(bank, write, model.step)
-            self._made[chosen] = model.step
-        self._announce()
-        self._progress = replace(
-            self._progress,
-            passes=self._progress.passes + 1,
-            rows_per_s=written / max(time.monotonic() - began, 1e-9),
-        )
-
-    def _announce(self) -> None:
-        """Announce the step of the oldest key, to each table that does not know it yet."""
-        oldest = int(self._made.min())
-        for name, table in self._tables.items():
-            if oldest > self._announced.get(name, -1):
-                table.announce(oldest, self._part, self._parts)
-                self._announced[name] = oldest
-
-    def _write(self, bank: Bank, write: Write, step: int) -> int:
-        keys = Keys.of(write.keys)
-        if write.table not in self._tables:
-            self._tables[write.table] = _open(bank, write.table)
-        table = self._tables[write.table]
-        if isinstance(table, EmbeddingTable) == isinstance(write.values, Mapping):
-            raise InvalidRequestError(
-                f"write to table {write.table!r}, a {table.spec.kind} table, with values of type "
-                f"{type(write.values).__name__}: expected an array for embedding tables and a mapping of "
-                "columns for feature tables"
-            )
-        table.assign(keys, write.values, step=step)
-        self._progress = replace(self._progress, rows_written=self._progress.rows_written + len(keys))
-        return len(keys)
-
-
-def _open(bank: Bank, name: str) -> EmbeddingTable | FeatureTable:
-    """A handle of an existing table, with the spec that it has."""
-    spec = spec_from_json(bank.describe(name).spec)
-    if isinstance(spec, EmbeddingSpec):
-        return bank.embeddings(
-            name,
-            dim=spec.dim,
-            dtype=spec.dtype,
-            seed=spec.seed,
-            keys=spec.keys,
-            optimizer=spec.optimizer,
-            initializer=spec.initializer,
-        )
-    if not isinstance(spec, FeatureSpec):
-        raise SpecMismatchError(
-            f"table {name!r} is a table of kind {spec.kind!r}: makers write to embedding and feature tables",
-            table=name,
-        )
-    return bank.features(name, dict(spec.columns), keys=spec.keys)

@@ -32,6 +32,7 @@ from carls.messages.features import (
     FeatureScan,
 )
 from carls.messages.knowledge import Announce, KnowledgeInfo, LatestKnowledge
+from carls.messages.leases import EndLease, LeaseInfo, LeaseShares, RenewLease
 from carls.messages.memories import (
     AbsorbPoints,
     ExportMemory,
@@ -53,6 +54,7 @@ from carls.messages.models import (
 from carls.messages.rows import ROW_META, AgeBound, Bools, Done, Floats, Int64s, Meta, Vectors, WriteId
 from carls.messages.sampling import Sample, SampleBatch
 from carls.messages.search import KeyLists, Nearest, NeighbourBatch, SetIndex
+from carls.messages.surveys import Survey, SurveyBatch
 from carls.messages.tables import (
     DescribeTable,
     DropTable,
@@ -98,6 +100,7 @@ Request: TypeAlias = (
     | Sample
     | Nearest
     | SetIndex
+    | Survey
     | FeatureLookup
     | FeatureAssign
     | FeatureScan
@@ -115,6 +118,9 @@ Request: TypeAlias = (
     | FetchTaskHistory
     | Announce
     | LatestKnowledge
+    | LeaseShares
+    | RenewLease
+    | EndLease
     | PublishModel
     | LatestModel
     | FetchModel
@@ -132,6 +138,7 @@ Reply: TypeAlias = (
     | ScanPage
     | SampleBatch
     | NeighbourBatch
+    | SurveyBatch
     | FeatureBatch
     | FeaturePage
     | MemoryBatch
@@ -143,6 +150,7 @@ Reply: TypeAlias = (
     | TaskState
     | TaskHistory
     | KnowledgeInfo
+    | LeaseInfo
     | ModelInfo
     | list[ModelInfo]
     | NoModel
@@ -163,6 +171,7 @@ __all__ = [
     "DescribeTable",
     "Done",
     "DropTable",
+    "EndLease",
     "Epoch",
     "Erase",
     "Erased",
@@ -191,6 +200,8 @@ __all__ = [
     "LatestKnowledge",
     "LatestModel",
     "LearningRate",
+    "LeaseInfo",
+    "LeaseShares",
     "LeaveTask",
     "ListModels",
     "ListTables",
@@ -214,6 +225,7 @@ __all__ = [
     "PushTask",
     "Pushed",
     "ReadMemory",
+    "RenewLease",
     "Reply",
     "Request",
     "RowBatch",
@@ -223,6 +235,8 @@ __all__ = [
     "ScanPage",
     "SetIndex",
     "SetLearningRate",
+    "Survey",
+    "SurveyBatch",
     "TableInfo",
     "TaskHistory",
     "TaskModels",

@@ -9,11 +9,11 @@ from carls.messages.rows import WriteId
 
 
 class Announce(NamedTuple):
-    """Say that all rows of part `part` of `parts` of a table, as far as makers make them, come
+    """Say that all rows of the parts `part` of `parts` of a table, as far as makers make them, come
     from checkpoints of `step` or later. Reply: `Done`."""
 
     table: str
-    part: int
+    part: tuple[int, ...]
     parts: int
     step: int
     producer: str

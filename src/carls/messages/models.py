@@ -26,12 +26,14 @@ class PublishModel(NamedTuple):
 
 
 class LatestModel(NamedTuple):
-    """The newest checkpoint with a step above `newer_than` (None: any). Waits up to `wait_s`
-    seconds for one. Reply: `ModelInfo` or `NoModel`."""
+    """The checkpoint published last, if its step is above `newer_than` (None: any); with `after`, the last
+    one of those published after that version whose step is. Waits up to `wait_s` seconds for one.
+    Reply: `ModelInfo` or `NoModel`."""
 
     model: str
     newer_than: int | None
     wait_s: float
+    after: int | None = None
 
 
 class FetchModel(NamedTuple):

@@ -17,6 +17,7 @@ from carls.messages import (
     DescribeTable,
     Done,
     DropTable,
+    EndLease,
     FetchStatistics,
     FetchStatus,
     FetchTaskState,
@@ -25,12 +26,15 @@ from carls.messages import (
     LatestKnowledge,
     LatestModel,
     LearningRate,
+    LeaseInfo,
+    LeaseShares,
     LeaveTask,
     ListModels,
     ListTables,
     ModelInfo,
     NoModel,
     OpenTable,
+    RenewLease,
     Reply,
     Request,
     SetIndex,
@@ -45,6 +49,7 @@ from carls.wire.facts import (
     Parser,
     boolean,
     integer,
+    integers,
     mapping,
     maybe_integer,
     maybe_mapping,
@@ -155,6 +160,7 @@ _NODE = {
     "behind": integer,
     "seen_s": number,
 }
+_LEASE = {"shares": integers, "grants": integers, "holders": integer}
 _BANK = {"id": text, "version": text, "uptime_s": number, "durable": boolean, "tables": texts}
 
 
@@ -168,6 +174,10 @@ def _model(value: Any) -> ModelInfo:
 
 def _knowledge(value: Any) -> KnowledgeInfo:
     return KnowledgeInfo(**facts.parse(_KNOWLEDGE, mapping("reply", value)))
+
+
+def _lease(value: Any) -> LeaseInfo:
+    return LeaseInfo(**facts.parse(_LEASE, mapping("reply", value)))
 
 
 def _bank(value: Any) -> BankInfo:
@@ -240,6 +250,7 @@ def _several(read: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
 
 
 _NAMED: dict[str, Parser] = {"table": text}
+_GROUP: dict[str, Parser] = {"group": text, "holder": text}
 
 ALL = (
     Action("open_table", OpenTable, {**_NAMED, "spec": mapping}, _table),
@@ -261,7 +272,7 @@ ALL = (
     Action(
         "announce",
         Announce,
-        {**_NAMED, "part": integer, "parts": integer, "step": integer, "producer": text, "write": write_id},
+        {**_NAMED, "part": integers, "parts": integer, "step": integer, "producer": text, "write": write_id},
         _done,
     ),
     Action(
@@ -271,9 +282,17 @@ ALL = (
         _knowledge,
     ),
     Action(
+        "lease_shares",
+        LeaseShares,
+        {**_GROUP, "shares": integer, "about": text, "seconds": number, "producer": text},
+        _lease,
+    ),
+    Action("renew_lease", RenewLease, {**_GROUP, "clients": texts}, _done),
+    Action("end_lease", EndLease, _GROUP, _done),
+    Action(
         "latest_model",
         LatestModel,
-        {"model": text, "newer_than": maybe_integer, "wait_s": number},
+        {"model": text, "newer_than": maybe_integer, "wait_s": number, "after": maybe_integer},
         _latest,
     ),
     Action("list_models", ListModels, {}, _several(_model)),

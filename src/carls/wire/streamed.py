@@ -40,6 +40,8 @@ from carls.messages import (
     SampleBatch,
     Scan,
     ScanPage,
+    Survey,
+    SurveyBatch,
     TaskHistory,
     TaskModels,
     TaskPushed,
@@ -169,6 +171,11 @@ OPERATIONS = (
             {"shared": boolean, "k": integer, "metric": text, "where": text, "exact": boolean},
         ),
         NeighboursForm(),
+    ),
+    Streamed(
+        "survey",
+        Form(Survey, {"keys": _KEYS}, {"known_producers": integer}),
+        Form(SurveyBatch, {"meta": MetaColumn(), "demand": IntegersColumn()}, **_PRODUCERS),
     ),
     Streamed("feature_lookup", Form(FeatureLookup, {"keys": _KEYS}, _BOUNDED), _FEATURES),
     Streamed(

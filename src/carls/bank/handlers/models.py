@@ -49,7 +49,7 @@ class ModelHandlers:
         return self._writes.uncounted(request.write, f"models/{request.model}", apply)
 
     def _latest(self, request: LatestModel) -> ModelInfo | NoModel:
-        return self._models.latest(request.model, request.newer_than, request.wait_s)
+        return self._models.latest(request.model, request.newer_than, request.wait_s, request.after)
 
     def _list(self, _: ListModels) -> list[ModelInfo]:
         return self._models.newest()

@@ -11,6 +11,7 @@ from carls.testing.conformance.growth import Growth
 from carls.testing.conformance.halves import HalfPrecision
 from carls.testing.conformance.keys import KeyTypes
 from carls.testing.conformance.learning_rates import LearningRates
+from carls.testing.conformance.leases import Leases
 from carls.testing.conformance.memories import GaussianMemories
 from carls.testing.conformance.models import ModelCheckpoints
 from carls.testing.conformance.moving import Moving
@@ -18,6 +19,7 @@ from carls.testing.conformance.rows import Rows
 from carls.testing.conformance.sampling import Sampling
 from carls.testing.conformance.search import Search
 from carls.testing.conformance.statistics import Statistics
+from carls.testing.conformance.surveys import Surveys
 from carls.testing.conformance.tables import Tables
 from carls.testing.conformance.tasks import TaskTables
 
@@ -39,6 +41,8 @@ class BankConformance(
     ModelCheckpoints,
     Moving,
     DriftLimits,
+    Leases,
+    Surveys,
     Search,
     Statistics,
 ):

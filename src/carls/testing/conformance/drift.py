@@ -30,7 +30,7 @@ class DriftLimits:
 
     def test_makers_share_a_table_in_parts_and_one_announces_each(self, bank: Bank) -> None:
         first, second = bank.embeddings("t", dim=1), bank.embeddings("t", dim=1)
-        first.announce(9, part=0, parts=2)
+        first.announce(9, part=[0], parts=2)
         assert first.knowledge().step == -1
         second.announce(3, part=1, parts=2)
         assert first.knowledge().step == 3
