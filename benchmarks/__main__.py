@@ -28,6 +28,7 @@ SUBJECTS = (
     "sampling",
     "search",
     "asynchrony",
+    "task_nodes",
     "makers",
 )
 

@@ -93,22 +93,22 @@ def pace(seed: int, slow: bool) -> Callable[[str], float]:
     return lambda task: (1 + random.exponential()) * (SLOW if slow and task == "0" else 1)
 
 
-def simulated(problem: Problem, algorithm: Algorithm, seed: int, slow: bool) -> Times:
-    """The times of one run."""
+def simulated(
+    problem: Problem, algorithm: Algorithm, draw: Callable[[str], float], slow: bool, unit: float = 1.0
+) -> Times:
+    """The times of one run; `unit` is about what a push of most nodes takes."""
     nodes = {str(index): task for index, task in enumerate(problem.tasks)}
     dim, count = problem.all.shape
-    run = Simulation(
-        nodes, lambda clock: TaskMatrix(dim, Nuclear(), problem.rho, algorithm, clock), pace(seed, slow)
-    )
+    run = Simulation(nodes, lambda clock: TaskMatrix(dim, Nuclear(), problem.rho, algorithm, clock), draw)
     near = certified = np.inf
     # Asynchronous runs are looked at four times for each push that a node makes.
     every = count if algorithm.synchronous else max(1, count // 4)
     for pushes, now in enumerate(run.pushes(), 1):
-        if now > LONGEST * (SLOW if slow else 1) or np.isfinite([near, certified]).all():
+        if now > LONGEST * unit * (SLOW if slow else 1) or np.isfinite([near, certified]).all():
             break
         if pushes % every:
             continue
-        if np.isinf(near) and problem.near(run.matrix.models()):
+        if np.isinf(near) and problem.near(run.matrix.models().values):
             near = now
         gap = run.matrix.gap() if np.isinf(certified) else None
         if gap is not None and gap.relative <= TOLERANCE:
@@ -116,9 +116,8 @@ def simulated(problem: Problem, algorithm: Algorithm, seed: int, slow: bool) -> 
     return near, certified
 
 
-def in_rounds(needed: tuple[float, float], count: int, seed: int, slow: bool) -> Times:
+def in_rounds(needed: tuple[float, float], count: int, draw: Callable[[str], float]) -> Times:
     """The times of a synchronous method that needs so many rounds: all wait for the last node."""
-    draw = pace(seed, slow)
     most = int(max((rounds for rounds in needed if np.isfinite(rounds)), default=0))
     ends = np.cumsum([max(draw(str(task)) for task in range(count)) for _ in range(most)])
     near, certified = (float(ends[int(rounds) - 1]) if np.isfinite(rounds) else np.inf for rounds in needed)
@@ -136,13 +135,13 @@ def compare(problem: Problem, slow: bool, seeds: int, paper: bool) -> list[Resul
         ("the paper's, adaptive steps", ForwardBackward(adaptive=True), paper),
     ):
         if runs:
-            cases[name] = [simulated(problem, algorithm, seed, slow) for seed in range(int(runs))]
+            cases[name] = [simulated(problem, algorithm, pace(seed, slow), slow) for seed in range(int(runs))]
     for name, method in (
         ("synchronous proximal gradient", rounds_of_proximal_gradient),
         ("synchronous FISTA", rounds_of_fista),
     ):
         needed = method(problem.all, problem.rho, problem.near, TOLERANCE, MOST_ROUNDS)
-        cases[name] = [in_rounds(needed, count, seed, slow) for seed in range(seeds)]
+        cases[name] = [in_rounds(needed, count, pace(seed, slow)) for seed in range(seeds)]
     title = f"{problem.title}, {'one slow node' if slow else 'equal nodes'}"
     return list(results(title, cases))
 

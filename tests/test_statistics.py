@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carls.errors import InvalidValueError
-from carls.statistics import Counters, Histogram, ProducerStatistics, TableStatistics
+from carls.statistics import Counters, Histogram, ProducerStatistics, TableStatistics, TaskStatistics
 
 TABLE = TableStatistics("t", "embedding", None, 0, 0, Counters(), (), ())
 
@@ -45,6 +45,11 @@ def test_units() -> None:
         lambda: Histogram(1, "12"),  # type: ignore[arg-type]
         lambda: Histogram(1, (1,)).below(0),
         lambda: Counters(lookups=-1),
+        lambda: TaskStatistics(-1, 0, 0, 0, 0, None, None),
+        lambda: TaskStatistics(1, 0, 0, 0, 0, float("nan"), None),
+        lambda: TaskStatistics(1, 0, 0, 0, 0, 1.0, float("-inf")),
+        lambda: TaskStatistics(1, 0, 0, 0, 0, "1", None),  # type: ignore[arg-type]
+        lambda: dataclasses.replace(TABLE, tasks=3),  # type: ignore[arg-type]
         lambda: Counters(lookups=1.0),  # type: ignore[arg-type]
         lambda: ProducerStatistics("p", 1, -2, 0.0),
         lambda: ProducerStatistics("p", 1, 1, float("nan")),

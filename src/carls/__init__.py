@@ -21,6 +21,7 @@ from carls.client import (
     Rows,
     Samples,
     Surveyed,
+    TaskTable,
     connect,
     migrate,
 )
@@ -47,8 +48,10 @@ from carls.errors import (
     TableFullError,
     UnavailableError,
     UnknownTableError,
+    UnknownTaskError,
 )
 from carls.keys import Keys
+from carls.messages import TaskModels, TaskState
 from carls.specs import (
     FIFO,
     FTRL,
@@ -75,6 +78,7 @@ from carls.specs import (
     Optimizer,
     RowwiseAdagrad,
     Strategy,
+    TaskSpec,
     Uniform,
     UniformSampling,
     Where,
@@ -144,10 +148,15 @@ __all__ = [
     "Surveyed",
     "TableError",
     "TableFullError",
+    "TaskModels",
+    "TaskSpec",
+    "TaskState",
+    "TaskTable",
     "UnavailableError",
     "Uniform",
     "UniformSampling",
     "UnknownTableError",
+    "UnknownTaskError",
     "Where",
     "Zeros",
     "__version__",

@@ -5,6 +5,7 @@
     │   ├── InvalidKeyError                  a key of the wrong type, too long, out of range
     │   ├── InvalidValueError                wrong shape or dtype, NaN, infinity
     │   ├── InvalidSpecError                 a table spec or policy that cannot be
+    │   ├── UnknownTaskError                 a task that has not joined its table, or not here
     │   └── RequestTooLargeError             over a stated size limit
     ├── TableError
     │   ├── UnknownTableError                no such table
@@ -54,6 +55,7 @@ __all__ = [
     "TableFullError",
     "UnavailableError",
     "UnknownTableError",
+    "UnknownTaskError",
 ]
 
 
@@ -109,6 +111,13 @@ class InvalidValueError(InvalidRequestError):
 
 class InvalidSpecError(InvalidRequestError):
     """A table spec or a policy whose arguments cannot be."""
+
+
+class UnknownTaskError(InvalidRequestError):
+    """The table of tasks has no such task: join with it first.
+
+    So it is after a bank has started anew, or when somebody took the task out.
+    """
 
 
 class RequestTooLargeError(InvalidRequestError):

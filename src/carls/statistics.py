@@ -252,6 +252,37 @@ class MemoryStatistics(_Value):
 
 
 @dataclass(frozen=True)
+class TaskStatistics(_Value):
+    """A table of tasks: how far it is.
+
+    Attributes:
+        tasks: that are there now.
+        updates: pushes that were applied.
+        duplicates: pushes that came again, and changed nothing.
+        superseded: pushes that came too late, and changed nothing.
+        epochs: times that all tasks had pushed once more, since the tasks or what they told last changed.
+        objective: of the points that nodes evaluated last; None until each task has pushed, like `bound`.
+        bound: the optimum is not below it.
+    """
+
+    tasks: int
+    updates: int
+    duplicates: int
+    superseded: int
+    epochs: int
+    objective: float | None
+    bound: float | None
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "updates", "duplicates", "superseded", "epochs"):
+            _check_count(name, getattr(self, name))
+        for name in ("objective", "bound"):
+            value = getattr(self, name)
+            if value is not None and (type(value) not in (int, float) or not abs(value) < float("inf")):
+                raise InvalidValueError(f"{name}={value!r:.60}: expected a finite number, or None")
+
+
+@dataclass(frozen=True)
 class IndexStatistics(_Value):
     """The index of a table.
 
@@ -289,9 +320,9 @@ class TableStatistics(_Value):
 
     Attributes:
         name: of the table.
-        kind: "embedding", "feature" or "gaussian_memory".
+        kind: "embedding", "feature", "gaussian_memory" or "tasks".
         keys: type of the keys: "int64", "string" or "bytes"; None until the first use fixes it.
-        rows: that are there now; of a memory, clusters.
+        rows: that are there now; of a memory, clusters; of a table of tasks, those.
         nbytes: memory taken by rows, keys, index, admission and gradients that wait.
         counters: what happened to it.
         producers: who wrote rows, by name.
@@ -299,6 +330,7 @@ class TableStatistics(_Value):
         pending: contributions that wait for rows now; always 0 in tables that are not lazy.
         memory: what is told of a Gaussian memory, whose points count as keys and rows above; None for others.
         index: of an embedding table that has one.
+        tasks: of a table of tasks; None for others.
     """
 
     _parts = {  # noqa: RUF012
@@ -307,6 +339,7 @@ class TableStatistics(_Value):
         "readers": ReaderStatistics,
         "memory": MemoryStatistics,
         "index": IndexStatistics,
+        "tasks": TaskStatistics,
     }
     name: str
     kind: str
@@ -319,6 +352,7 @@ class TableStatistics(_Value):
     pending: int = 0
     memory: MemoryStatistics | None = None
     index: IndexStatistics | None = None
+    tasks: TaskStatistics | None = None
 
     def __post_init__(self) -> None:
         _check_type("name", self.name, str)
@@ -335,6 +369,8 @@ class TableStatistics(_Value):
             _check_type("memory", self.memory, MemoryStatistics)
         if self.index is not None:
             _check_type("index", self.index, IndexStatistics)
+        if self.tasks is not None:
+            _check_type("tasks", self.tasks, TaskStatistics)
 
 
 def _json(value: Any) -> Any:

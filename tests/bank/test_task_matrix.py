@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carls.bank.gap import Evidence
-from carls.bank.task_matrix import MAX_READS, TaskMatrix
+from carls.bank.task_matrix import GATHERING_S, TaskMatrix
+from carls.bank.task_members import MAX_READS
 from carls.bank.task_pulls import Pushed
-from carls.errors import CarlsError, InvalidRequestError, InvalidSpecError, InvalidValueError
+from carls.errors import (
+    CarlsError,
+    InvalidRequestError,
+    InvalidSpecError,
+    InvalidValueError,
+    TableFullError,
+)
 from carls.mtl import make_task
 from carls.specs import DouglasRachford, ForwardBackward, Graph, Profile, Regularizer, Sum
 from carls.specs.algorithms import Delays
@@ -71,7 +79,7 @@ def test_converges_to_the_optimum_and_certifies_it(algorithm: Any) -> None:
     for _ in range(400):
         for name, node in nodes.items():
             assert turn(matrix, name, node) is Pushed.APPLIED
-    np.testing.assert_allclose(matrix.models(), ridge_optimum(nodes, 0.7), atol=1e-8)
+    np.testing.assert_allclose(matrix.models().values, ridge_optimum(nodes, 0.7), atol=1e-8)
     gap = matrix.gap()
     assert gap is not None
     assert gap.relative < 1e-9
@@ -126,7 +134,7 @@ def test_lost_repeated_and_late_messages_change_nothing(data: Any) -> None:
         sent.append(message)
         for _ in range(data.draw(st.integers(0, 3))):
             assert faulty.push(*data.draw(st.sampled_from(sent))) is Pushed.DUPLICATE
-    np.testing.assert_array_equal(faulty.models(), plain.models())
+    np.testing.assert_array_equal(faulty.models().values, plain.models().values)
     assert faulty.gap() == plain.gap()
     assert faulty.updates == plain.updates
 
@@ -148,7 +156,7 @@ def test_the_optimum_does_not_depend_on_the_order_of_arrival(seed: int) -> None:
     for _ in range(300):
         for name, node in nodes.items():
             turn(in_turn, name, node)
-    np.testing.assert_allclose(matrix.models(), in_turn.models(), atol=1e-5)
+    np.testing.assert_allclose(matrix.models().values, in_turn.models().values, atol=1e-5)
 
 
 def test_rounds_of_a_synchronous_matrix_do_not_depend_on_order() -> None:
@@ -160,7 +168,7 @@ def test_rounds_of_a_synchronous_matrix_do_not_depend_on_order() -> None:
             for name in order:
                 assert turn(matrix, name, nodes[name]) is Pushed.APPLIED
         matrices.append(matrix)
-    np.testing.assert_array_equal(matrices[0].models(), matrices[1].models())
+    np.testing.assert_array_equal(matrices[0].models().values, matrices[1].models().values)
 
 
 def test_a_synchronous_matrix_moves_when_all_have_pushed() -> None:
@@ -168,10 +176,10 @@ def test_a_synchronous_matrix_moves_when_all_have_pushed() -> None:
     matrix = joined(nodes, regularizer="ridge", algorithm=DouglasRachford(synchronous=True))
     turn(matrix, "t0", nodes["t0"])
     assert matrix.pull("t0") is None
-    np.testing.assert_array_equal(matrix.models(), 0)
+    np.testing.assert_array_equal(matrix.models().values, 0)
     turn(matrix, "t1", nodes["t1"])
     assert matrix.pull("t0") is not None
-    assert np.abs(matrix.models()).min() > 0
+    assert np.abs(matrix.models().values).min() > 0
     assert len(matrix.history) == 1
 
 
@@ -198,7 +206,7 @@ def test_a_task_that_joins_late_and_one_that_leaves() -> None:
         for name in left:
             turn(matrix, name, nodes[name])
     there = {name: nodes[name] for name in matrix.tasks}
-    np.testing.assert_allclose(matrix.models(), ridge_optimum(there, 0.7), atol=1e-8)
+    np.testing.assert_allclose(matrix.models().values, ridge_optimum(there, 0.7), atol=1e-8)
     assert matrix.gap().relative < 1e-9  # type: ignore[union-attr]
 
 
@@ -210,12 +218,12 @@ def test_models_stay_when_mu_changes(algorithm: Any) -> None:
     for _ in range(20):
         for name, node in nodes.items():
             turn(matrix, name, node)
-    before, mu, pull = matrix.models(), matrix.mu, matrix.pull("t0")
+    before, mu, pull = matrix.models().values, matrix.mu, matrix.pull("t0")
     assert pull is not None
     nodes["new"] = Quadratic([100.0, 50.0], 40.0)
     matrix.join("new", nodes["new"].profile)
     assert not 0.5 < matrix.mu / mu < 2
-    np.testing.assert_allclose(matrix.models()[:, :3], before, atol=1e-12)
+    np.testing.assert_allclose(matrix.models().values[:, :3], before, atol=1e-12)
     late = nodes["t0"].answer(pull, algorithm.implicit)
     assert matrix.push("t0", pull.sequence, *late) is Pushed.APPLIED
     for _ in range(1500):
@@ -230,9 +238,9 @@ def test_a_node_that_comes_back_goes_on_with_its_column() -> None:
     for _ in range(20):
         for name, node in nodes.items():
             turn(matrix, name, node)
-    before = matrix.models()
+    before = matrix.models().values
     matrix.join("t0", nodes["t0"].profile)
-    np.testing.assert_array_equal(matrix.models(), before)
+    np.testing.assert_array_equal(matrix.models().values, before)
     assert turn(matrix, "t0", nodes["t0"]) is Pushed.APPLIED
 
 
@@ -243,9 +251,9 @@ def test_a_pull_that_was_overtaken_is_superseded() -> None:
     assert first is not None
     for _ in range(MAX_READS):
         matrix.pull("t0")
-    before = matrix.models()
+    before = matrix.models().values
     assert matrix.push("t0", first.sequence, [1.0, 1.0], NOTHING) is Pushed.SUPERSEDED
-    np.testing.assert_array_equal(matrix.models(), before)
+    np.testing.assert_array_equal(matrix.models().values, before)
 
 
 def test_a_push_from_before_a_task_left_and_came_back_is_superseded() -> None:
@@ -320,12 +328,182 @@ def test_bad_input_changes_nothing(call: Any, error: type[CarlsError], told: str
         turn(matrix, name, node)
     pull = matrix.pull("t0")
     assert pull is not None
-    before, tasks = matrix.models(), matrix.tasks
+    before, tasks = matrix.models().values, matrix.tasks
     with pytest.raises(error, match=told):
         call(matrix, pull.sequence)
-    np.testing.assert_array_equal(matrix.models(), before)
+    np.testing.assert_array_equal(matrix.models().values, before)
     assert matrix.tasks == tasks
     assert matrix.push("t0", pull.sequence, *nodes["t0"].answer(pull, True)) is Pushed.APPLIED
+
+
+REFILLED = [
+    {"regularizer": "nuclear", "rho": 0.5},
+    {"regularizer": "mean", "rho": 2.0},
+    {"regularizer": "l21", "rho": 0.5, "algorithm": ForwardBackward()},
+    {"regularizer": "elastic_net", "rho": 1.0, "algorithm": DouglasRachford(synchronous=True)},
+]
+
+
+def after(rounds: int, matrix: TaskMatrix, nodes: dict[str, Quadratic]) -> TaskMatrix:
+    for _ in range(rounds):
+        for name, node in nodes.items():
+            turn(matrix, name, node)
+    return matrix
+
+
+@pytest.mark.parametrize("arguments", REFILLED, ids=lambda arguments: arguments["regularizer"])
+def test_a_refilled_matrix_begins_near_and_finds_the_same_optimum(arguments: dict[str, Any]) -> None:
+    nodes = some_nodes(4, 3)
+    old, anew = after(200, joined(nodes, **arguments), nodes), joined(nodes, **arguments)
+    filled = TaskMatrix(3, **arguments)
+    for name, node in nodes.items():
+        filled.join(name, node.profile, old.pull(name))
+    np.testing.assert_allclose(filled.models().values, old.models().values, atol=1e-9)
+    assert filled.mu == old.mu
+    near, far = after(1, filled, nodes).gap(), after(1, anew, nodes).gap()
+    assert near is not None
+    assert far is not None
+    assert near.relative < far.relative / 100
+    found, expected = (after(400, matrix, nodes).models().values for matrix in (filled, anew))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_columns_are_put_back_whatever_mu_is_now() -> None:
+    """A node without a last pull joins first, others come back with pulls of different times."""
+    nodes = some_nodes(4, 3)
+    old = joined(nodes, regularizer="nuclear", rho=0.5)
+    last = {name: after(20, old, nodes).pull(name) for name in nodes}
+    filled = TaskMatrix(3, "nuclear", 0.5)
+    filled.join("t0", nodes["t0"].profile)
+    turn(filled, "t0", nodes["t0"])
+    for name in ("t1", "t2", "t3"):
+        mu = filled.mu
+        filled.join(name, nodes[name].profile, last[name])
+        assert filled.mu == mu  # the matrix has begun with its own
+        pull, gone = filled.pull(name), last[name]
+        assert pull is not None
+        assert gone is not None
+        scaled = (gone.column - gone.model) * gone.mu / mu
+        np.testing.assert_allclose(pull.column - gone.model, scaled, atol=1e-12)
+    found, expected = (after(500, matrix, nodes).models().values for matrix in (filled, old))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_tasks_that_come_back_wait_for_each_other_but_not_for_ever() -> None:
+    nodes, now = some_nodes(3), [0.0]
+    old = after(20, joined(nodes, regularizer="nuclear", rho=0.5), nodes)
+    last = {name: old.pull(name) for name in nodes}
+    assert {pull.tasks for pull in last.values()} == {3}  # type: ignore[union-attr]
+    for all_come in (True, False):
+        matrix = TaskMatrix(2, "nuclear", 0.5, clock=lambda: now[0])
+        for name in ("t0", "t1"):
+            matrix.join(name, nodes[name].profile, last[name])
+            now[0] += 1
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(matrix.pull, "t0", 1.0)
+            assert matrix.pull("t1") is None
+            if all_come:
+                matrix.join("t2", nodes["t2"].profile, last["t2"])
+                assert waiting.result(20) is not None
+            else:
+                assert waiting.result(20) is None
+                now[0] += GATHERING_S
+        assert turn(matrix, "t1", nodes["t1"]) is Pushed.APPLIED
+        matrix.leave("t1")
+        assert matrix.pull("t0") is not None
+        now[0] += GATHERING_S
+        matrix.join("t1", nodes["t1"].profile, last["t1"])  # one that returns to those at work
+        assert turn(matrix, "t0", nodes["t0"]) is Pushed.APPLIED
+
+
+def test_a_pull_waits_until_the_round_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carls.bank.task_matrix.MAX_WAIT_S", 1000.0)  # whoever is not woken waits on
+    nodes = some_nodes(3)
+    endings = {
+        "the last push": lambda matrix: turn(matrix, "t2", nodes["t2"]),
+        "the last one leaves": lambda matrix: matrix.leave("t2"),
+        "the end": lambda matrix: matrix.close(),
+    }
+    for what, end in endings.items():
+        matrix = joined(nodes, regularizer="ridge", algorithm=DouglasRachford(synchronous=True))
+        turn(matrix, "t0", nodes["t0"])
+        turn(matrix, "t1", nodes["t1"])
+        with ThreadPoolExecutor(2) as pool:
+            waiting = [pool.submit(matrix.pull, name, 1000.0) for name in ("t0", "t1")]
+            assert not wait(waiting, 0.05).done
+            end(matrix)
+            pulls = [one.result(20) for one in waiting]
+        assert [pull is None for pull in pulls] == [what == "the end"] * 2
+
+
+def test_two_nodes_under_one_name_are_found_out() -> None:
+    nodes = some_nodes(2)
+    matrix = joined(nodes, regularizer="ridge")
+    pull = matrix.pull("t0")
+    assert pull is not None
+    matrix.join("t0", nodes["t0"].profile, node="other", producer="host/7")
+    for use in (
+        lambda: matrix.pull("t0"),
+        lambda: matrix.push("t0", pull.sequence, [1.0, 1.0], NOTHING),
+    ):
+        with pytest.raises(InvalidRequestError, match="another node since, of 'host/7'"):
+            use()
+    late = nodes["t0"].answer(pull, True)
+    assert matrix.push("t0", pull.sequence, *late, node="other") is Pushed.SUPERSEDED
+    assert matrix.updates == 0
+
+
+def test_a_matrix_is_full_at_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carls.bank.task_members.MAX_TASKS", 3)
+    matrix = joined(some_nodes(3), regularizer="ridge")
+    with pytest.raises(TableFullError, match="at most 3 tasks"):
+        matrix.join("t9", PROFILE)
+    matrix.join("t0", PROFILE)
+    matrix.leave("t1")
+    matrix.join("t9", PROFILE)
+    assert matrix.tasks == ["t0", "t2", "t9"]
+    monkeypatch.setattr("carls.bank.task_members.MAX_TASKS", 4)
+    monkeypatch.setattr("carls.bank.task_members.MAX_ELEMENTS", 6)
+    with pytest.raises(TableFullError, match="6 numbers"):
+        matrix.join("t8", PROFILE)
+
+
+def test_bytes_grow_with_tasks_and_open_pulls() -> None:
+    matrix = joined(some_nodes(3, 7), regularizer="ridge")
+    matrix.models()
+    tasks = matrix.nbytes
+    assert tasks >= 3 * 7 * 8 * 2
+    matrix.pull("t0")
+    assert matrix.nbytes == tasks + 2 * 7 * 8
+    matrix.leave("t1")
+    assert matrix.nbytes < tasks
+
+
+def test_a_node_that_comes_back_with_the_same_data_does_not_reset_mu() -> None:
+    nodes = some_nodes()
+    matrix = joined(nodes, regularizer="nuclear", rho=0.5)
+    guess = matrix.mu
+    after(20, matrix, nodes)
+    mu, epochs = matrix.mu, matrix.state().epochs
+    assert mu != guess
+    matrix.join("t0", nodes["t0"].profile, node="a new process")
+    assert (matrix.mu, matrix.state().epochs) == (mu, epochs)
+
+
+def test_numbers_that_would_overflow_are_refused() -> None:
+    matrix = TaskMatrix(2, "nuclear", 1.0)
+    with pytest.raises(InvalidValueError, match="would need mu"):
+        matrix.join("a", Profile(1e-100, 1.0))
+    assert matrix.tasks == []
+    with pytest.raises(InvalidValueError, match="ridge_norm"):
+        matrix.join("a", Profile(1e200, 1.0))
+    matrix.join("a", PROFILE)
+    for _ in range(3):
+        pull = matrix.pull("a")
+        assert pull is not None
+        matrix.push("a", pull.sequence, [1e30, -1e30], Evidence(1e30, 1e30, 1e30))
+    assert np.isfinite(matrix.models().values).all()
+    assert 0 < matrix.mu < np.inf
 
 
 def test_forward_backward_refuses_losses_of_unknown_curvature() -> None:
@@ -366,10 +544,10 @@ def test_tasks_of_a_graph_join_one_by_one_and_leave(sums: bool) -> None:
     curvatures = np.array([node.curvature for node in nodes.values()])
     targets = np.stack([node.curvature * node.target for node in nodes.values()], 1)
     optimum = np.linalg.solve(np.diag(curvatures) + 2 * gram, targets.T).T
-    np.testing.assert_allclose(matrix.models(), optimum, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(matrix.models().values, optimum, rtol=1e-6, atol=1e-8)
     for name in nodes:
         matrix.leave(name)
-    assert matrix.models().shape == (2, 0)
+    assert matrix.models().values.shape == (2, 0)
 
 
 def test_mu_does_not_vanish_with_the_gradients() -> None:
@@ -386,5 +564,29 @@ def test_mu_does_not_vanish_with_the_gradients() -> None:
             assert pull is not None
             matrix.push(name, pull.sequence, *node.answer(pull, matrix.algorithm))
     assert matrix.mu > 1e-9
-    residuals = np.einsum("tnd,dt->tn", xs, matrix.models()) - ys
+    residuals = np.einsum("tnd,dt->tn", xs, matrix.models().values) - ys
     assert np.abs(residuals).max() < 1e-4
+
+
+def test_the_smallest_gap_stays_certified_until_the_tasks_change() -> None:
+    matrix, nodes = TaskMatrix(3, "nuclear", 2.0), {}
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        nodes[name] = make_task(random.standard_normal((9, 3)), random.standard_normal(9))
+        matrix.join(name, nodes[name].profile())
+    assert matrix.state().certified is None
+    smallest = float("inf")
+    for name in ["a", "b"] * 20 + ["b"] * 5:
+        pull = matrix.pull(name)
+        assert pull is not None
+        correction, evidence = nodes[name].answer(pull, matrix.algorithm)
+        # The last ones overshoot, so that the objective rises again.
+        matrix.push(name, pull.sequence, correction + (smallest < 1e-4), evidence)
+        state = matrix.state()
+        if state.gap is not None:
+            smallest = min(smallest, state.gap.relative)
+            assert state.certified is not None
+            assert state.certified.relative == smallest
+    assert state.gap.relative > smallest
+    matrix.leave("b")
+    assert matrix.state().certified is None or matrix.state().certified.relative != smallest

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import carls
-from carls.cli.status import duration
+from carls.cli.words import duration
 from carls.service import BankProcess
+from carls.testing.tasks import plain_tasks, turn
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,6 +54,12 @@ def url() -> Iterator[str]:
             for size in [1.0] * 12 + [100.0]:
                 shared.push_gradients([1, 2], [[size], [size]])
             shared.erase([2])
+            school = bank.tasks("school", dim=2, rho=0.5)
+            nodes = plain_tasks(2, 2)
+            for name, node in nodes.items():
+                school.join(name, node.profile)
+            for name, node in nodes.items():
+                turn(school, name, node)
             bank.models.publish("encoder", {"w": np.ones(2)}, step=1200)
         yield server.url
 
@@ -64,7 +71,7 @@ def test_for_machines(url: str) -> None:
     with carls.connect(url) as bank:
         found = bank.status()
     assert told["id"] == found.id
-    assert [table["name"] for table in told["tables"]] == ["empty", "items", "memory", "shared"]
+    assert [table["name"] for table in told["tables"]] == ["empty", "items", "memory", "school", "shared"]
     items = told["tables"][1]
     assert items["memory"] is None
     assert told["tables"][2]["memory"] == {
@@ -74,6 +81,10 @@ def test_for_machines(url: str) -> None:
         "refused_bootstrap": 2,
         "refused_full": 1,
     }
+    school = told["tables"][3]
+    assert (school["kind"], school["rows"], items["tasks"]) == ("tasks", 2, None)
+    assert (school["tasks"]["tasks"], school["tasks"]["updates"], school["tasks"]["epochs"]) == (2, 2, 1)
+    assert school["tasks"]["bound"] <= school["tasks"]["objective"]
     assert items["rows"] == 1500
     assert (items["counters"]["stale"], items["counters"]["rejected"]) == (1500, 1)
     assert items["readers"][0]["steps"]["counts"] == [0, 0, 0, 1500]
@@ -95,6 +106,9 @@ def test_for_people(url: str) -> None:
     assert ["encoder", "1", "1,200"] in [line[:3] for line in lines]
     assert "trainer [red]?[2J" in done.stdout  # neither markup nor control characters of others
     assert "…" not in done.stdout
+    assert ["school", "2", "tasks", "that", "learn", "together,"] in [line[:6] for line in lines]
+    assert "1 epochs, 2 updates" in done.stdout
+    assert "pushes that came again 0, too late 0, rejected 0" in done.stdout
     assert done.stdout.count("gradients: ") == 1
     assert "gradients: 13 waiting, 2 outliers, 13 discarded" in done.stdout
 

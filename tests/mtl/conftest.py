@@ -1,12 +1,20 @@
-"""The School data, as tasks' samples."""
+"""What tests of multi-task learning share: data, servers, waits."""
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+import carls
+from carls.service import BankProcess
+
+sys.path.insert(0, str(Path(__file__).parent))  # `problems`, here and in spawned processes
 
 
 @pytest.fixture
@@ -15,3 +23,34 @@ def school(data_folder: Path) -> tuple[list[Any], list[Any]]:
     data = np.load(data_folder / "school" / "school.npz")
     rows = [data["task"] == task for task in range(139)]
     return [data["x"][row].astype(float) for row in rows], [data["y"][row].astype(float) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[BankProcess]:
+    """A bank server in a process of its own, for the tests of a file."""
+    with BankProcess() as process:
+        yield process
+
+
+@pytest.fixture(params=["in this process", "a server"])
+def bank(request: pytest.FixtureRequest) -> Iterator[carls.Bank]:
+    """A bank of either kind, empty."""
+    url = None if request.param == "in this process" else request.getfixturevalue("server").url
+    with carls.connect(url) as bank:
+        yield bank
+        for table in bank.tables():
+            bank.drop(table.name)
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """Wait for a condition, with a deadline."""
+
+    def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+        deadline = time.monotonic() + timeout_s
+        while not (result := condition()):
+            assert time.monotonic() < deadline, "it did not come true in time"
+            time.sleep(0.01)
+        return result
+
+    return until

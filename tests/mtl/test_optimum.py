@@ -161,7 +161,7 @@ def test_simulated_nodes_reach_the_optimum_that_rounds_reach(slow: int) -> None:
     assert gap is not None
     assert gap.relative < 1e-8
     exact = MultiTaskRegressor(Nuclear(), 20.0, fit_intercept=False, tol=1e-11).fit(xs, ys)
-    np.testing.assert_allclose(run.matrix.models().T, exact.coef_, atol=1e-4)
+    np.testing.assert_allclose(run.matrix.models().values.T, exact.coef_, atol=1e-4)
     assert gap.objective == pytest.approx(objective(xs, ys, Nuclear(), 20.0, exact.coef_), rel=1e-7)
     assert max(epoch.longest_delay for epoch in run.matrix.history) >= 5
 
@@ -179,4 +179,4 @@ def test_simulated_classifiers_reach_the_optimum_too() -> None:
     for _ in zip(run.pushes(), range(400), strict=False):
         pass
     exact = MultiTaskClassifier("l21", 0.1, tol=1e-11).fit(x, classes)
-    np.testing.assert_allclose(run.matrix.models().T, exact.coef_, atol=1e-5)
+    np.testing.assert_allclose(run.matrix.models().values.T, exact.coef_, atol=1e-5)

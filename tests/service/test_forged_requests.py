@@ -97,6 +97,8 @@ def forge_client(serve: Any, connect: Any) -> Any:
                 ReadMemory=clusters,
                 AbsorbPoints=clusters,
                 ExportMemory=content,
+                FetchTaskModels=lambda _: m.TaskModels(("a",), np.ones((3, 1))),
+                FetchTaskHistory=lambda _: m.TaskHistory.of([]),
                 FeatureLookup=features,
                 Scan=page,
                 Export=page,

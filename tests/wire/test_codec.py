@@ -20,6 +20,7 @@ from carls.statistics import (
     ProducerStatistics,
     ReaderStatistics,
     TableStatistics,
+    TaskStatistics,
 )
 from carls.wire.actions import ACTIONS
 from carls.wire.frames import Frame
@@ -105,6 +106,24 @@ def columns_of(draw: st.DrawFn, n: int) -> pa.RecordBatch:
 
 def integers_of(n: int) -> st.SearchStrategy[np.ndarray]:
     return st.lists(INT64, min_size=n, max_size=n).map(lambda drawn: np.array(drawn, np.int64))
+
+
+def doubles_of(n: int) -> st.SearchStrategy[np.ndarray]:
+    return st.lists(st.floats(), min_size=n, max_size=n).map(lambda drawn: np.array(drawn, np.float64))
+
+
+@st.composite
+def task_models(draw: st.DrawFn) -> m.TaskModels:
+    tasks, dim = draw(PRODUCERS), draw(st.integers(1, 4))
+    # Columns lie one behind the other, as a reply's do.
+    return m.TaskModels(tasks, draw(doubles_of(len(tasks) * dim)).reshape(len(tasks), dim).T)
+
+
+@st.composite
+def task_history(draw: st.DrawFn) -> m.TaskHistory:
+    n = draw(st.integers(0, 4))
+    at, objective, bound, guard = (draw(doubles_of(n)) for _ in range(4))
+    return m.TaskHistory(at, draw(integers_of(n)), objective, bound, guard, draw(integers_of(n)))
 
 
 def of_rows(parts: dict[str, Any], n: int) -> dict[str, st.SearchStrategy[Any]]:
@@ -203,6 +222,33 @@ REQUESTS = {
         write=WRITE,
     ),
     m.FetchModel: st.builds(m.FetchModel, model=TEXT, version=INT64, part=INT64),
+    m.JoinTask: sized(
+        m.JoinTask,
+        table=TEXT,
+        task=TEXT,
+        ridge_norm=NUMBER,
+        lipschitz=st.none() | NUMBER,
+        mu=NUMBER,
+        model=doubles_of,
+        column=doubles_of,
+        tasks=INT64,
+        node=TEXT,
+        producer=TEXT,
+        write=WRITE,
+    ),
+    m.PullTask: st.builds(m.PullTask, TEXT, TEXT, NUMBER, TEXT),
+    m.PushTask: sized(
+        m.PushTask,
+        table=TEXT,
+        task=TEXT,
+        sequence=INT64,
+        correction=doubles_of,
+        evidence=st.builds(m.Evidence, NUMBER, NUMBER, NUMBER),
+        node=TEXT,
+        producer=TEXT,
+    ),
+    m.FetchTaskModels: st.builds(m.FetchTaskModels, TEXT),
+    m.FetchTaskHistory: st.builds(m.FetchTaskHistory, TEXT),
 }
 row_batch = {"values": floats_of, "meta": meta_of, "producers": PRODUCERS}
 feature_batch = {"columns": columns_of, "meta": meta_of, "producers": PRODUCERS}
@@ -242,6 +288,19 @@ REPLIES = {
     m.ExportMemory: sized(m.MemoryContent, points=floats_of, cluster=integers_of, counts=MEMORY_COUNTS),
     m.LoadMemory: DONE,
     m.FetchModel: st.builds(m.ModelPart, st.binary(max_size=100)),
+    m.JoinTask: DONE,
+    m.PullTask: sized(
+        m.Pull,
+        sequence=st.integers(1, 2**63 - 1),
+        mu=NUMBER,
+        model=doubles_of,
+        column=doubles_of,
+        tasks=INT64,
+    )
+    | st.just(m.NoPull()),
+    m.PushTask: st.builds(m.TaskPushed, TEXT),
+    m.FetchTaskModels: task_models(),
+    m.FetchTaskHistory: task_history(),
 }
 LEARNING_RATES = st.lists(st.builds(m.LearningRate, NUMBER, INT64, TEXT, NUMBER), max_size=3).map(tuple)
 TABLE_INFO = st.builds(
@@ -281,6 +340,22 @@ STATISTICS = st.builds(
     readers=st.lists(st.builds(ReaderStatistics, name=TEXT, **READER, **HISTOGRAM), max_size=2).map(tuple),
     memory=st.none() | st.builds(MemoryStatistics, *[COUNT] * 5),
     index=st.none() | st.builds(IndexStatistics, SPEC, *[COUNT] * 4, st.none() | st.floats(0, 1e9), TEXT),
+    tasks=st.none() | st.builds(TaskStatistics, *[COUNT] * 5, *[st.none() | st.floats(-1e9, 1e9)] * 2),
+)
+TASK_STATE = st.builds(
+    m.TaskState,
+    nodes=st.lists(
+        st.builds(m.TaskNodeState, TEXT, TEXT, INT64, NUMBER, NUMBER, INT64, NUMBER), max_size=2
+    ).map(tuple),
+    updates=INT64,
+    duplicates=INT64,
+    superseded=INT64,
+    epochs=INT64,
+    mu=NUMBER,
+    guard=NUMBER,
+    longest_delay=INT64,
+    gap=st.none() | st.builds(m.Gap, NUMBER, NUMBER),
+    certified=st.none() | st.builds(m.Gap, NUMBER, NUMBER),
 )
 ACTION_REQUESTS = {
     m.OpenTable: st.builds(m.OpenTable, TEXT, SPEC),
@@ -299,6 +374,8 @@ ACTION_REQUESTS = {
     m.RenewLease: st.builds(m.RenewLease, TEXT, TEXT, st.lists(TEXT, max_size=3).map(tuple)),
     m.EndLease: st.builds(m.EndLease, TEXT, TEXT),
     m.ListModels: st.just(m.ListModels()),
+    m.LeaveTask: st.builds(m.LeaveTask, TEXT, TEXT, TEXT, WRITE),
+    m.FetchTaskState: st.builds(m.FetchTaskState, TEXT),
 }
 ACTION_REPLIES = {
     m.OpenTable: TABLE_INFO,
@@ -327,6 +404,8 @@ ACTION_REPLIES = {
     ),
     m.LatestModel: MODEL_INFO | st.just(m.NoModel()),
     m.ListModels: st.lists(MODEL_INFO, max_size=3),
+    m.LeaveTask: DONE,
+    m.FetchTaskState: TASK_STATE,
 }
 
 
@@ -339,6 +418,8 @@ def same(one: Any, other: Any) -> bool:
         return one.schema.equals(other.schema) and one.to_pylist() == other.to_pylist()
     if isinstance(one, tuple):
         return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, m.Pull | m.TaskModels):  # equal by identity only
+        return all(same(part, getattr(other, name)) for name, part in vars(one).items())
     return one == other
 
 

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from carls import messages as m
 from carls.errors import InvalidRequestError, ProtocolError
 from carls.keys import Keys
-from carls.wire.columns import BatchColumn, BitsColumn, FloatsColumn, KeysColumn, NumbersColumn
+from carls.wire.columns import (
+    BatchColumn,
+    BitsColumn,
+    DoublesColumn,
+    FloatsColumn,
+    KeysColumn,
+    ModelsColumn,
+    NumbersColumn,
+)
 from carls.wire.frames import Frame
 from carls.wire.layout import Layout
 from carls.wire.streamed import OPERATIONS, STREAMED, Streamed
@@ -44,6 +52,11 @@ REQUESTS = [
     m.AbsorbPoints("t", ONES, True, "me", WRITE),
     m.ExportMemory("t"),
     m.LoadMemory("t", 0, 1, ONES, np.array([0, 1]), m.MemoryCounts(1, 2, 0, 0), "me", WRITE),
+    m.JoinTask("t", "a", 1.0, None, 2.0, np.ones(3), np.ones(3), 5, "n", "me", WRITE),
+    m.PullTask("t", "a", 0.5, "n"),
+    m.PushTask("t", "a", 7, np.ones(3), m.Evidence(1.0, 2.0, 3.0), "n", "me"),
+    m.FetchTaskModels("t"),
+    m.FetchTaskHistory("t"),
     m.PublishModel("t", 1, 1, 0, 1, "d", b"abc", "me", WRITE),
     m.FetchModel("t", 1, 0),
 ]
@@ -146,6 +159,9 @@ BAD = {
     "nulls in lists in structs": batch_of(pa.array([{"a": ["a", None]}])),
     "null lists in structs": batch_of(pa.array([{"a": ["a"]}, {"a": None}])),
     "nulls in structs": batch_of(pa.array([{"a": 1}, {"a": None}])),
+    "nulls in models": batch_of(pa.array([[1.0, None]], pa.list_(pa.float64(), 2))),
+    "null models": batch_of(pa.array([None, [1.0, 2.0]], pa.list_(pa.float64(), 2))),
+    "null doubles": batch_of(pa.array([1.0, None])),
     "null structs": batch_of(pa.array([{"a": 1}, None])),
 }
 
@@ -153,7 +169,15 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_forged_arrays_are_refused(what: str) -> None:
     batch = BAD[what]
-    columns = [FloatsColumn(), KeysColumn(), BatchColumn(), BitsColumn(), NumbersColumn()]
+    columns = [
+        FloatsColumn(),
+        KeysColumn(),
+        BatchColumn(),
+        BitsColumn(),
+        NumbersColumn(),
+        DoublesColumn(),
+        ModelsColumn(),
+    ]
     column = next((c for c in columns if c.accepts(batch.schema.field("keys").type)), BatchColumn())
     with pytest.raises(ProtocolError, match="expected"):
         Layout({"keys": column}).unpack(batch)
@@ -174,6 +198,7 @@ TYPES = st.sampled_from(
         pa.list_(pa.float32()),
         pa.list_(pa.float32(), 3),
         pa.list_(pa.float64(), 3),
+        pa.float64(),
         pa.list_(pa.list_(pa.int32())),
         pa.dictionary(pa.int32(), pa.string()),
         pa.struct([pa.field("a", pa.int32())]),
@@ -186,7 +211,9 @@ TYPES = st.sampled_from(
         pa.decimal128(5),
     ]
 )
-NAMES = st.sampled_from(["keys", "values", "gradients", "columns", "meta", "data", "found", "x"])
+NAMES = st.sampled_from(
+    ["keys", "values", "gradients", "columns", "correction", "meta", "data", "found", "x"]
+)
 SCHEMAS = st.lists(st.builds(pa.field, NAMES, TYPES), max_size=3).map(pa.schema)
 
 

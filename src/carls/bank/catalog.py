@@ -10,10 +10,11 @@ from carls.bank.embeddings import EmbeddingTable
 from carls.bank.features import FeatureTable
 from carls.bank.memories import GaussianMemory
 from carls.bank.tables import Table
+from carls.bank.tasks import TaskTable
 from carls.errors import SpecMismatchError, UnknownTableError
-from carls.specs import EmbeddingSpec, FeatureSpec, GaussianMemorySpec, TableSpec, check_name
+from carls.specs import EmbeddingSpec, FeatureSpec, GaussianMemorySpec, TableSpec, TaskSpec, check_name
 
-AnyTable = EmbeddingTable | FeatureTable | GaussianMemory
+AnyTable = EmbeddingTable | FeatureTable | GaussianMemory | TaskTable
 T = TypeVar("T", bound=Table[Any])
 
 #: Tables by the class of their spec.
@@ -21,6 +22,7 @@ _KINDS: dict[type[TableSpec], type[Any]] = {
     EmbeddingSpec: EmbeddingTable,
     FeatureSpec: FeatureTable,
     GaussianMemorySpec: GaussianMemory,
+    TaskSpec: TaskTable,
 }
 
 
@@ -105,8 +107,9 @@ class Catalog:
         rates = [list(rate) for rate in table.learning_rates(self._clock.seconds())]
         since = f", with the learning rates (lr, step, producer, age) {rates} since" if rates else ""
         return SpecMismatchError(
-            f"table {table.name!r} exists with another spec. It has {table.spec.to_json()}{since}; asked for "
-            f"was {requested.to_json()}. Open it with its own spec, drop it first, or choose another name",
+            f"table {table.name!r} exists with another spec. It has {table.spec.to_json()!s:.1000}{since}; "
+            f"asked for was {requested.to_json()!s:.1000}. Open it with its own spec, drop it first, or "
+            "choose another name",
             table=table.name,
             details={
                 "existing": table.spec.to_json(),

@@ -18,6 +18,7 @@ from carls.bank.handlers.sampling import SamplingHandlers
 from carls.bank.handlers.search import SearchHandlers
 from carls.bank.handlers.surveys import SurveyHandlers
 from carls.bank.handlers.tables import TableHandlers
+from carls.bank.handlers.tasks import TaskHandlers
 from carls.bank.indexes import Indexer
 from carls.bank.leases import Leases
 from carls.bank.models import Models
@@ -53,6 +54,7 @@ class Engine:
             **SamplingHandlers(self._catalog, writes).handlers(),
             **FeatureHandlers(self._catalog, writes).handlers(),
             **MemoryHandlers(self._catalog, writes).handlers(),
+            **TaskHandlers(self._catalog, writes).handlers(),
             **SearchHandlers(self._catalog, writes, self._indexer).handlers(),
             **SurveyHandlers(self._catalog, writes).handlers(),
             **KnowledgeHandlers(self._catalog, writes, leases).handlers(),

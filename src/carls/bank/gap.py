@@ -2,50 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
-
+from carls.messages import Evidence, Gap
 from carls.specs.regularizer import Matrix, Regularizer
+
+__all__ = ["RADIUS", "Evidence", "Gap", "duality_gap"]
 
 #: Where some models cost a quadratic regularizer nothing, the gap is certified among models of at
 #: most this many times the norm of all tasks' own ridge solutions.
 RADIUS = 10.0
-
-
-class Evidence(NamedTuple):
-    """Scalars from which a bank bounds the optimum; all that a node tells about its data.
-
-    With l the loss of a task, evaluated at x, and y its gradient there:
-
-    Attributes:
-        loss: l(x).
-        square, linear: the conjugate l*(s * y) is at most square * s^2 + linear * s for 0 <= s <= 1.
-    """
-
-    loss: float
-    square: float
-    linear: float
-
-
-@dataclass(frozen=True)
-class Gap:
-    """How far from the optimum some models are.
-
-    Attributes:
-        objective: sum of losses + rho * g at the models.
-        bound: the optimum is not below it.
-    """
-
-    objective: float
-    bound: float
-
-    @property
-    def relative(self) -> float:
-        """(objective - bound) / |objective|, at least 0; infinity where only the objective is 0."""
-        distance = max(self.objective - self.bound, 0.0)
-        if distance == 0:
-            return 0.0
-        return distance / abs(self.objective) if self.objective else float("inf")
 
 
 def duality_gap(

@@ -8,7 +8,7 @@ from carls.bank.announcements import Announcements
 from carls.bank.tally import GrowthCounts, PendingCounts, Tally
 from carls.messages import LearningRate
 from carls.specs import TableSpec
-from carls.statistics import IndexStatistics, MemoryStatistics, TableStatistics
+from carls.statistics import IndexStatistics, MemoryStatistics, TableStatistics, TaskStatistics
 
 S = TypeVar("S", bound=TableSpec)
 
@@ -60,6 +60,7 @@ class Table(Generic[S]):
             memory=self.memory_statistics,
             pending=pending.waiting,
             index=self.index_statistics(now),
+            tasks=self.task_statistics,
         )
 
     @property
@@ -82,6 +83,11 @@ class Table(Generic[S]):
     @property
     def memory_statistics(self) -> MemoryStatistics | None:
         """What a memory tells beside; None where the table is none."""
+        return None
+
+    @property
+    def task_statistics(self) -> TaskStatistics | None:
+        """What a table of tasks tells beside; None where the table is none."""
         return None
 
     @property

@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from carls.bank.gap import Evidence, Gap, duality_gap
-from carls.bank.task_pulls import Epoch, Member, Pull, Pushed, Read
+from carls.bank.checks import check_wait
+from carls.bank.gap import Evidence, Gap
+from carls.bank.task_columns import TaskColumns
+from carls.bank.task_members import Member, Read, TaskMembers
+from carls.bank.task_progress import TaskProgress
+from carls.bank.task_pulls import LARGEST, check_answer, check_last, check_profile
 from carls.errors import InvalidRequestError, InvalidSpecError, InvalidValueError
-from carls.specs.algorithms import TOLERATED, Algorithm, Delays, Profile, ridge_norm
+from carls.messages import Epoch, Pull, Pushed, TaskModels, TaskState
+from carls.specs.algorithms import TOLERATED, Algorithm, Delays, Profile
 from carls.specs.regularizer import Matrix, Regularizer
 from carls.specs.tables import check_name
 
-#: Pulls of a task that may be answered; older ones are superseded.
-MAX_READS = 8
-#: Epochs that the history keeps.
-MAX_HISTORY = 10_000
-#: The points' norm counts as at least this share of the ridge solutions' when mu is set from it.
-LEAST_POINTS = 0.01
-#: And the gradients' at least this share of the largest so far: where the optimum costs nothing no gradient
-#: is left there, and mu would fall to nothing with them before the models are found.
-LEAST_GRADIENTS = 1e-6
-#: Parts of the state.
-_V, _STEP, _POINT, _GRADIENT, _CORRECTION = range(5)
+#: Longest wait of a pull, in seconds.
+MAX_WAIT_S = 1.0
+#: How long tasks that come back wait for the others before they go on without them, in seconds. Each that
+#: goes on while the others are not there moves away from where all were.
+GATHERING_S = 5.0
 
 
 class TaskMatrix:
@@ -37,12 +35,16 @@ class TaskMatrix:
     Only task t's pushes change column t, and each answers a pull of the present column. So a push
     that comes twice, late, or after another answer to the same column changes nothing.
 
+    A task has one node at a time, the one that joined last: pulls and pushes of the one before are an error
+    from then on, so that two nodes under one name are found out.
+
     Args:
         dim: elements of a task's model.
         regularizer: g.
         rho: its weight, > 0.
         algorithm: what nodes evaluate and how pushes are relaxed.
         clock: seconds, for delays and the history.
+        start: the first pull has the number after it.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class TaskMatrix:
         rho: float = 1.0,
         algorithm: Any = "douglas_rachford",
         clock: Callable[[], float] = time.monotonic,
+        start: int = 0,
     ) -> None:
         if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
             raise InvalidSpecError(f"dim={dim!r}: expected a whole number >= 1")
@@ -61,105 +64,140 @@ class TaskMatrix:
         self.regularizer = Regularizer.of(regularizer)
         self.rho = float(rho)
         self.algorithm = Algorithm.of(algorithm)
-        self.mu = 0.0
         self._clock = clock
-        self._lock = threading.Lock()
-        self._members: dict[str, Member] = {}
-        #: V, what moves it at the end of a synchronous round, and each task's last point, gradient
-        #: and correction: (5, dim, tasks).
-        self._state: Matrix = np.zeros((5, dim, 0))
-        self._evidence: Matrix = np.zeros((0, 3))
-        self._models: Matrix | None = None
-        self._coupling = self.regularizer
-        self._sequence = 0
-        self._updates = 0
-        self._longest = 0
-        self._epochs = 0
-        self._guard = 1.0
-        self._steepest = 0.0
-        self._best = float("inf")
-        self._bound = -float("inf")
-        self._history: deque[Epoch] = deque(maxlen=MAX_HISTORY)
+        self._changed = threading.Condition()
+        self._closed = False
+        self._members = TaskMembers(dim)
+        self._columns = TaskColumns(dim, self.regularizer, self.rho)
+        self._start = self._sequence = start
+        self._duplicates = self._superseded = 0
+        self._progress = TaskProgress()
 
     @property
     def tasks(self) -> list[str]:
         """The tasks that are there, in the order of the columns."""
-        with self._lock:
-            return list(self._members)
+        with self._changed:
+            return self._members.names
 
     @property
     def history(self) -> list[Epoch]:
         """The newest epochs, oldest first, at most 10,000."""
-        with self._lock:
-            return list(self._history)
+        with self._changed:
+            return list(self._progress.history)
+
+    @property
+    def mu(self) -> float:
+        """Of the algorithm; 0 until a task has joined."""
+        return self._columns.mu
 
     @property
     def updates(self) -> int:
         """Pushes applied since the matrix was made."""
-        return self._updates
+        return self._progress.updates
 
-    def join(self, task: str, profile: Profile) -> None:
-        """Add a task with a column of zeros; a task that is there keeps its column and may pull again.
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the columns and the pulls that may be answered take."""
+        with self._changed:
+            pulls = sum(len(member.reads) for member in self._members)
+            return self._columns.nbytes + 16 * self.dim * pulls
+
+    def join(
+        self, task: str, profile: Profile, last: Pull | None = None, node: str = "", producer: str = ""
+    ) -> None:
+        """Let a node answer for a task. A new task gets a column; one that is there keeps its own.
+
+        Args:
+            task: its name.
+            profile: what the node tells about it.
+            last: its last pull from a matrix that is gone, such as a bank's that started anew: a new column
+                begins with what it gave, instead of zeros. V - W is a subgradient of rho * g divided by mu,
+                so the column is moved to this matrix's mu; a matrix that has seen no push takes over the
+                pull's, and gives no pulls until as many tasks are back as there were, for 5 seconds at most.
+                The optimum is the same either way, and nearer.
+            node: who answers for it from now on.
+            producer: of the node, for `state`.
 
         Raises:
             InvalidSpecError: a name that cannot be, or an algorithm that needs to know more.
-            InvalidValueError: the profile has negative numbers or NaN.
+            InvalidValueError: the profile or the pull has numbers that cannot be.
+            TableFullError: there are as many tasks as there may be.
         """
         check_name("task", task)
-        if not (0 <= profile.ridge_norm < float("inf") and profile.lipschitz >= 0):
-            raise InvalidValueError(
-                f"task {task!r}: {profile}: expected a finite ridge_norm >= 0 and lipschitz >= 0"
-            )
-        with self._lock:
-            profiles = {name: member.profile for name, member in self._members.items()} | {task: profile}
-            coupling = self.regularizer.over(list(profiles))
-            self.algorithm.scale(coupling, self.rho, self.dim, list(profiles.values()))  # may refuse
-            if task in self._members:
-                self._members[task].profile = profile
-            else:
-                self._members[task] = Member(profile)
-                self._state = np.pad(self._state, ((0, 0), (0, 0), (0, 1)))
-                self._evidence = np.pad(self._evidence, ((0, 1), (0, 0)))
-            self._recouple()
+        check_profile(task, profile)
+        if last is not None:
+            check_last(task, last, self.dim)
+        with self._changed:
+            member = self._members.find(task)
+            if member is None or member.profile != profile:
+                self._check_scale(task, profile)
+            if member is None:
+                self._members.add(task, Member(profile, node, producer, self._clock()))
+                self._columns.add()
+                self._recouple(last)
+                if last is not None:
+                    self._columns.put_back(len(self._members) - 1, last)
+                    if not self.updates:
+                        self._members.expect(last.tasks, self._clock() + GATHERING_S)
+                self._changed.notify_all()
+                return
+            member.took_over(node)
+            member.producer, member.seen = producer, self._clock()
+            self._progress.data_changed()
+            if member.profile != profile:
+                member.profile = profile
+                self._recouple(None)
 
     def leave(self, task: str) -> None:
         """Take a task out, with its column; the others are coupled without it.
 
         Raises:
-            InvalidRequestError: it is not there.
+            UnknownTaskError: it is not there.
         """
-        with self._lock:
-            self._member(task)
-            index = list(self._members).index(task)
-            del self._members[task]
-            self._state = np.delete(self._state, index, axis=2)
-            self._evidence = np.delete(self._evidence, index, axis=0)
-            self._recouple()
+        with self._changed:
+            self._columns.remove(self._members.index(task))
+            self._members.remove(task)
+            self._recouple(None)
             self._end_epoch()
+            self._changed.notify_all()
 
-    def pull(self, task: str) -> Pull | None:
+    def pull(self, task: str, wait_s: float = 0.0, node: str = "") -> Pull | None:
         """The task's column of the proximal map, and of V. Changes nothing that others see.
 
+        Args:
+            task: whose column.
+            wait_s: how long to wait where there is no pull yet, in seconds; above 1 counts as 1.
+            node: who asks.
+
         Returns:
-            None where the algorithm is synchronous and this task has pushed in this round:
-            it must wait for the others.
+            None where the algorithm is synchronous and this task has pushed in this round, or where tasks
+            that come back wait for each other: it must wait for the others.
 
         Raises:
-            InvalidRequestError: the task has not joined.
+            UnknownTaskError: the task has not joined.
+            InvalidRequestError: another node has joined with it since.
         """
-        with self._lock:
-            member = self._member(task)
-            if self.algorithm.synchronous and member.pushed:
-                return None
-            index = list(self._members).index(task)
-            model, column = self._read()[:, index].copy(), self._state[_V, :, index].copy()
+        deadline = time.monotonic() + min(check_wait(wait_s), MAX_WAIT_S)
+        with self._changed:
+            while True:
+                member = self._members.of(task, node)
+                member.seen = self._clock()
+                waits = self.algorithm.synchronous and member.pushed
+                if not waits and not self._members.gathering(member.seen):
+                    break
+                left = deadline - time.monotonic()
+                if left <= 0 or self._closed:
+                    return None
+                self._changed.wait(left)
+            model, column = self._columns.read(self._members.index(task))
             self._sequence += 1
-            member.reads[self._sequence] = Read(model, column, self.mu, self._updates, self._clock())
-            if len(member.reads) > MAX_READS:
-                del member.reads[next(iter(member.reads))]
-            return Pull(self._sequence, self.mu, model.copy(), column.copy())
+            read = Read(model, column, self.mu, self.updates, self._clock())
+            member.open(self._sequence, read)
+            return Pull(self._sequence, self.mu, model.copy(), column.copy(), len(self._members))
 
-    def push(self, task: str, sequence: int, correction: npt.ArrayLike, evidence: Evidence) -> Pushed:
+    def push(
+        self, task: str, sequence: int, correction: npt.ArrayLike, evidence: Evidence, node: str = ""
+    ) -> Pushed:
         """Move the task's column by a correction that answers the pull `sequence`, at most once.
 
         Args:
@@ -167,143 +205,124 @@ class TaskMatrix:
             sequence: of the pull.
             correction: w - v - y / mu, (dim,), finite.
             evidence: of the point that was evaluated.
+            node: who answers.
 
         Raises:
-            InvalidRequestError: the task has not joined, or the pull was never made.
+            UnknownTaskError: the task has not joined.
+            InvalidRequestError: the pull was never made, or another node has joined with the task since.
             InvalidValueError: wrong shape, NaN or infinity. Nothing was changed.
         """
-        try:
-            vector, scalars = np.asarray(correction, np.float64), np.asarray(evidence, np.float64)
-        except (TypeError, ValueError) as error:
-            raise InvalidValueError(
-                f"task {task!r}: correction and evidence: expected numbers ({error})"
-            ) from None
-        if vector.shape != (self.dim,) or not np.isfinite(vector).all():
-            raise InvalidValueError(
-                f"task {task!r}: correction of shape {vector.shape}: expected ({self.dim},), all finite"
-            )
-        if scalars.shape != (3,) or not np.isfinite(scalars).all():
-            raise InvalidValueError(
-                f"task {task!r}: {evidence}: expected loss, square and linear, all finite numbers"
-            )
-        with self._lock:
-            member = self._member(task)
-            if not 0 < sequence <= self._sequence:
+        vector, scalars = check_answer(task, correction, evidence, self.dim)
+        with self._changed:
+            member = self._members.of(task, node)
+            if not self._start < sequence <= self._sequence:
                 raise InvalidRequestError(
                     f"task {task!r}: push for pull {sequence}: expected one that was made, "
-                    f"1 to {self._sequence}"
+                    f"{self._start + 1} to {self._sequence}"
                 )
-            if sequence not in member.reads:
-                return Pushed.DUPLICATE if sequence <= member.answered else Pushed.SUPERSEDED
-            self._apply(task, member, sequence, vector, evidence)
-            return Pushed.APPLIED
+            member.seen = self._clock()
+            if sequence in member.reads:
+                self._apply(task, member, sequence, vector, scalars)
+                return Pushed.APPLIED
+            if sequence <= member.answered:
+                self._duplicates += 1
+                return Pushed.DUPLICATE
+            self._superseded += 1
+            return Pushed.SUPERSEDED
 
-    def models(self) -> Matrix:
-        """W, the proximal map of V: (dim, tasks) float64, columns in the order of `tasks`."""
-        with self._lock:
-            models: Matrix = self._read().copy()
-            return models
+    def models(self) -> TaskModels:
+        """W, the proximal map of V, with the names of its columns."""
+        with self._changed:
+            return TaskModels(tuple(self._members.names), self._columns.models().copy())
 
     def gap(self) -> Gap | None:
         """The gap of the points that nodes evaluated last; None until each task has pushed.
 
         The bound is the best so far of these tasks.
         """
-        with self._lock:
+        with self._changed:
             return self._gap()
 
-    def _member(self, task: str) -> Member:
-        if task not in self._members:
-            raise InvalidRequestError(f"task {task!r} is not in this matrix: expected it to join first")
-        return self._members[task]
+    def state(self) -> TaskState:
+        """How far it is, and when its nodes were seen."""
+        with self._changed:
+            gap = self._gap()
+            return TaskState(
+                nodes=self._members.states(self._clock()),
+                updates=self.updates,
+                duplicates=self._duplicates,
+                superseded=self._superseded,
+                epochs=self._progress.epochs,
+                mu=self.mu,
+                guard=self._progress.guard,
+                longest_delay=self._progress.longest,
+                gap=gap,
+                certified=self._progress.certified,
+            )
 
-    def _read(self) -> Matrix:
-        if self._models is None:
-            self._models = self._coupling.prox(self._state[_V], self.rho / self.mu if self.mu else 0.0)
-        return self._models
+    def close(self) -> None:
+        """Wake all who wait for a round to end: it will not."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
-    def _recouple(self) -> None:
+    def _check_scale(self, task: str, profile: Profile) -> None:
+        profiles = self._members.with_profile(task, profile)
+        coupling = self._columns.coupling(list(profiles))
+        mu = self.algorithm.scale(coupling, self.rho, self.dim, list(profiles.values()))
+        if not 1 / LARGEST <= mu <= LARGEST:
+            raise InvalidValueError(
+                f"task {task!r}: {profile} with rho={self.rho:g} would need mu={mu:g}: expected one from "
+                f"{1 / LARGEST:g} to {LARGEST:g}; scale the samples, or rho"
+            )
+
+    def _recouple(self, last: Pull | None) -> None:
         """After the tasks have changed: their coupling, mu, and what is known of the optimum."""
-        self._best, self._bound = float("inf"), -float("inf")
-        self._coupling = self.regularizer.over(list(self._members))
-        profiles = [member.profile for member in self._members.values()]
-        self._models = None
+        self._progress.tasks_changed()
+        coupling, profiles = self._columns.couple(self._members.names), self._members.profiles
         if not profiles:
             return
-        mu = self.algorithm.scale(self._coupling, self.rho, self.dim, profiles)
-        if not self.mu or not 1 / TOLERATED <= mu / self.mu <= TOLERATED:
-            self._rescale(mu)
-        self._epochs = 0
-
-    def _rescale(self, mu: float) -> None:
-        """Change mu. W stays what it was: V - W is a subgradient of rho * g there, divided by mu."""
-        if self.mu:
-            models = self._read()
-            self._state[_V] = models + (self._state[_V] - models) * (self.mu / mu)
-        self.mu = mu
-        self._best = float("inf")
+        if last is None:
+            mu, tolerated = self.algorithm.scale(coupling, self.rho, self.dim, profiles), TOLERATED
+        else:
+            mu, tolerated = (self.mu if self.updates else last.mu), 1.0
+        if not self.mu or not 1 / tolerated <= mu / self.mu <= tolerated:
+            self._columns.rescale(mu)
 
     def _apply(
         self, task: str, member: Member, sequence: int, correction: Matrix, evidence: Evidence
     ) -> None:
-        index = list(self._members).index(task)
-        read = member.reads[sequence]
-        state = self._state[:, :, index]
-        # What was pulled is known here, so the gradient need not travel.
-        state[_GRADIENT] = read.mu * (read.model - read.column - correction)
-        state[_POINT] = read.model + correction if self.algorithm.implicit else read.model
-        state[_CORRECTION] = correction * (read.mu / self.mu)  # as V - W when mu changes
-        self._evidence[index] = evidence
-        self._longest = max(self._longest, self._updates - read.updates)
-        member.delays.append(self._clock() - read.at)
-        member.reads.clear()
-        member.answered = max(member.answered, sequence)
-        delays = Delays(self._longest, float(np.mean(member.delays)))
-        step = self.algorithm.relaxation(len(self._members), delays, self._guard) * state[_CORRECTION]
+        index, read = self._members.index(task), member.answer(sequence, self.updates, self._clock())
+        self._columns.record(index, read, correction, evidence, implicit=self.algorithm.implicit)
+        self._progress.applied(member.behind)
+        delays = Delays(self._progress.longest, float(np.mean(member.delays)))
+        relaxation = self.algorithm.relaxation(len(self._members), delays, self._progress.guard)
         if self.algorithm.synchronous:
-            state[_STEP] = step
+            self._columns.hold(index, relaxation)
         else:
-            state[_V] += step
-            self._models = None
-        member.pushed = True
-        member.updates += 1
-        self._updates += 1
+            self._columns.move(index, relaxation)
         self._end_epoch()
 
     def _end_epoch(self) -> None:
         """Where all tasks have pushed since the last epoch: guard the steps, note the gap."""
-        if not self._members or not all(member.pushed for member in self._members.values()):
+        if not self._members.all_pushed:
             return
-        for member in self._members.values():
+        for member in self._members:
             member.pushed = False
         if self.algorithm.synchronous:
-            self._state[_V] += self._state[_STEP]
-            self._models = None
-        squares = float(np.sum(self._state[_CORRECTION] ** 2))
-        if self.algorithm.diverged(squares, self._best):
-            self._guard /= 2
-        self._best = min(self._best, squares)
-        self._epochs += 1
-        if self._epochs & (self._epochs - 1) == 0:
-            points = max(float(np.linalg.norm(self._state[_POINT])), LEAST_POINTS * self._ridge_norm())
-            gradients = float(np.linalg.norm(self._state[_GRADIENT]))
-            self._steepest = max(self._steepest, gradients)
-            mu = self.algorithm.rescaled(self.mu, points, max(gradients, LEAST_GRADIENTS * self._steepest))
+            self._columns.release()
+            self._changed.notify_all()
+        if self._progress.ended(self.algorithm, self._columns.squares()):
+            mu = self._columns.better_mu(self.algorithm, self._members.ridge_norm)
             if mu != self.mu:
-                self._rescale(mu)
-        gap = self._gap()
+                self._columns.rescale(mu)
+                self._progress.scale_changed()
+        gap, progress = self._gap(), self._progress
         if gap is not None:
-            self._history.append(Epoch(self._clock(), self._updates, gap, self._guard, self._longest))
-
-    def _ridge_norm(self) -> float:
-        return ridge_norm([member.profile for member in self._members.values()])
+            epoch = Epoch(self._clock(), progress.updates, gap, progress.guard, progress.longest)
+            progress.history.append(epoch)
 
     def _gap(self) -> Gap | None:
-        if not self._members or not all(member.updates for member in self._members.values()):
+        if not self._members or not all(member.updates for member in self._members):
             return None
-        norm = self._ridge_norm()
-        gap = duality_gap(
-            self._coupling, self.rho, norm, self._state[_POINT], self._state[_GRADIENT], self._evidence
-        )
-        self._bound = max(self._bound, gap.bound)
-        return Gap(gap.objective, self._bound)
+        return self._progress.gap(lambda: self._columns.gap(self._members.ridge_norm))

@@ -1,80 +1,105 @@
-"""What a task matrix and its nodes say to each other, and what it keeps of each task."""
+"""Checks of what task nodes say, before anything is changed; and the names of what they get."""
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import NamedTuple
+import math
 
-from carls.bank.gap import Gap
+import numpy as np
+import numpy.typing as npt
+
+from carls.errors import InvalidValueError
+from carls.messages import Epoch, Evidence, Pull, Pushed
 from carls.specs.algorithms import Profile
 from carls.specs.regularizer import Matrix
 
+__all__ = [
+    "LARGEST",
+    "Epoch",
+    "Evidence",
+    "Pull",
+    "Pushed",
+    "check_answer",
+    "check_last",
+    "check_profile",
+]
 
-@dataclass(frozen=True, eq=False)
-class Pull:
-    """What a node works on.
+#: Numbers of nodes are at most this in size: products and squares of larger ones may become infinite.
+LARGEST = 1e30
 
-    Attributes:
-        sequence: of this pull, never used again; the push that answers it carries it.
-        mu: of the algorithm.
-        model: w, the task's column of the proximal map, (dim,) float64.
-        column: v, the task's column of V, (dim,) float64.
+
+def check_answer(
+    task: str, correction: npt.ArrayLike, evidence: Evidence, dim: int
+) -> tuple[Matrix, Evidence]:
+    """The correction as (dim,) float64 and the evidence, if they can be.
+
+    Raises:
+        InvalidValueError: naming the shape, or the numbers.
     """
-
-    sequence: int
-    mu: float
-    model: Matrix
-    column: Matrix
-
-
-class Pushed(Enum):
-    """What became of a push."""
-
-    APPLIED = "applied"
-    #: Its pull was answered before: a repeated message, or another answer to the same column.
-    DUPLICATE = "duplicate"
-    #: Its pull is not known any more: the task left since, or has pulled often. Pull again.
-    SUPERSEDED = "superseded"
+    vector = _check_vector(task, "correction", correction, dim)
+    try:
+        scalars = np.asarray(evidence, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidValueError(f"task {task!r}: evidence: expected numbers ({error})") from None
+    if scalars.shape != (3,) or not np.all(np.abs(scalars) <= LARGEST):
+        raise InvalidValueError(
+            f"task {task!r}: {evidence}: expected loss, square and linear, all finite numbers, at most "
+            f"{LARGEST:g} in size; nothing was changed"
+        )
+    return vector, Evidence(*scalars.tolist())
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """The state when all tasks had pushed once more.
+def _check_vector(task: str, what: str, values: npt.ArrayLike, dim: int) -> Matrix:
+    """`values` as (dim,) float64, if they can be.
 
-    Attributes:
-        at: seconds on the matrix's clock.
-        updates: pushes applied since the matrix was made.
-        gap: of the points that the nodes evaluated last.
-        guard: 1, or less where steps were halved.
-        longest_delay: pushes between a pull and its push, the most so far.
+    Raises:
+        InvalidValueError: naming the shape, or the first element.
     """
+    try:
+        vector: Matrix = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidValueError(f"task {task!r}: {what}: expected numbers ({error})") from None
+    if vector.shape != (dim,):
+        raise InvalidValueError(
+            f"task {task!r}: {what} of shape {vector.shape}: expected ({dim},); nothing was changed"
+        )
+    wrong = np.flatnonzero(~(np.abs(vector) <= LARGEST))
+    if len(wrong):
+        raise InvalidValueError(
+            f"task {task!r}: {what} holds {vector[wrong[0]]} at element {wrong[0]}: expected finite numbers, "
+            f"at most {LARGEST:g} in size; nothing was changed"
+        )
+    return vector
 
-    at: float
-    updates: int
-    gap: Gap
-    guard: float
-    longest_delay: int
+
+def check_profile(task: str, profile: Profile) -> Profile:
+    """`profile`, if it can be.
+
+    Raises:
+        InvalidValueError: negative numbers, NaN, or an infinite norm.
+    """
+    norm, lipschitz = profile
+    if not (0 <= norm <= LARGEST and (0 <= lipschitz <= LARGEST or lipschitz == math.inf)):
+        raise InvalidValueError(
+            f"task {task!r}: {profile}: expected a finite ridge_norm >= 0 and lipschitz >= 0, at most "
+            f"{LARGEST:g}; an infinite lipschitz is one that nobody knows"
+        )
+    return profile
 
 
-class Read(NamedTuple):
-    """What a pull gave, and when: pushes applied before it, seconds."""
+def check_last(task: str, last: Pull, dim: int) -> Pull:
+    """`last`, if it can be a pull of another matrix of the same dim.
 
-    model: Matrix
-    column: Matrix
-    mu: float
-    updates: int
-    at: float
-
-
-@dataclass(eq=False)
-class Member:
-    """A task that is there; `answered` is the last pull whose push moved its column."""
-
-    profile: Profile
-    updates: int = 0
-    answered: int = -1
-    pushed: bool = False
-    reads: dict[int, Read] = field(default_factory=dict)
-    delays: deque[float] = field(default_factory=lambda: deque(maxlen=5))
+    Raises:
+        InvalidValueError: naming the shape or the numbers.
+    """
+    _check_vector(task, "last model", last.model, dim)
+    _check_vector(task, "last column", last.column, dim)
+    if not 1 / LARGEST <= last.mu <= LARGEST:
+        raise InvalidValueError(
+            f"task {task!r}: last mu={last.mu!r}: expected a number from {1 / LARGEST:g} to {LARGEST:g}"
+        )
+    if not isinstance(last.tasks, int) or last.tasks < 0:
+        raise InvalidValueError(
+            f"task {task!r}: last tasks={last.tasks!r}: expected an integer of at least 0"
+        )
+    return last

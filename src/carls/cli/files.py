@@ -73,9 +73,8 @@ def _with_rows(table: Any) -> carls.EmbeddingTable | carls.FeatureTable:
     if isinstance(table, carls.EmbeddingTable | carls.FeatureTable):
         return table
     raise InvalidRequestError(
-        f"table {table.name!r} is a table of kind {table.spec.kind!r}, which has no rows: use its "
-        "to_safetensors() "
-        "and load()",
+        f"table {table.name!r} is a table of kind {table.spec.kind!r}, which has no rows: use "
+        f"{'models()' if isinstance(table, carls.TaskTable) else 'to_safetensors() and load()'} of the table",
         table=table.name,
     )
 

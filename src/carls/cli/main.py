@@ -12,6 +12,7 @@ from rich.markup import escape
 from carls.cli.bench import app as bench
 from carls.cli.demo import app as demo
 from carls.cli.files import export, import_
+from carls.cli.mtl import app as mtl
 from carls.cli.serve import serve
 from carls.cli.status import status
 from carls.errors import CarlsError
@@ -28,6 +29,7 @@ app.command()(status)
 app.command()(export)
 app.command("import")(import_)
 app.add_typer(demo, name="demo")
+app.add_typer(mtl, name="mtl")
 app.add_typer(bench, name="bench")
 
 

@@ -10,6 +10,7 @@ from carls.client.memories import GaussianMemory, NearestClusters
 from carls.client.migration import Migration, migrate
 from carls.client.models import Models
 from carls.client.results import FeatureRows, Model, Neighbours, Ragged, Rows, Samples, Surveyed
+from carls.client.tasks import TaskTable
 
 __all__ = [
     "Bank",
@@ -28,6 +29,7 @@ __all__ = [
     "Rows",
     "Samples",
     "Surveyed",
+    "TaskTable",
     "connect",
     "migrate",
 ]

@@ -21,6 +21,7 @@ from carls.client.memories import GaussianMemory
 from carls.client.models import Models
 from carls.client.process import check_process
 from carls.client.producers import KnownProducers
+from carls.client.tasks import TaskTable
 from carls.client.transport import Transport
 from carls.errors import (
     BankRestartedError,
@@ -42,6 +43,7 @@ from carls.messages import (
 from carls.specs import (
     Admission,
     Aggregation,
+    Algorithm,
     EmbeddingSpec,
     Eviction,
     FeatureSpec,
@@ -49,7 +51,9 @@ from carls.specs import (
     Initializer,
     Normal,
     Optimizer,
+    Regularizer,
     TableSpec,
+    TaskSpec,
     check_name,
     spec_from_json,
 )
@@ -210,9 +214,34 @@ class Bank:
         )
         return self._remember(GaussianMemory(self, check_name("table", name), spec))
 
+    def tasks(
+        self,
+        name: str,
+        dim: int,
+        regularizer: Regularizer | str | Mapping[str, Any] = "nuclear",
+        rho: float = 1.0,
+        algorithm: Algorithm | str | Mapping[str, Any] = "douglas_rachford",
+    ) -> TaskTable:
+        """Open the table of tasks `name`, or create it: models are coupled while their nodes keep the data.
+
+        Args:
+            name: as for `embeddings`.
+            dim: elements of a task's model, 1 to 524,288.
+            regularizer: that couples them; an object of `carls.mtl`, its name or its JSON form.
+            rho: its weight, > 0.
+            algorithm: what nodes evaluate and how their answers are relaxed; likewise.
+
+        Raises:
+            InvalidSpecError, SpecMismatchError: as for `embeddings`.
+        """
+        self._check()
+        # The spec turns names and JSON forms into objects.
+        spec = TaskSpec(dim, cast("Regularizer", regularizer), rho, cast("Algorithm", algorithm))
+        return self._remember(TaskTable(self, check_name("table", name), spec))
+
     def open(
         self, name: str, spec: TableSpec | None = None
-    ) -> EmbeddingTable | FeatureTable | GaussianMemory:
+    ) -> EmbeddingTable | FeatureTable | GaussianMemory | TaskTable:
         """Open the table `name` by a spec, whatever its kind, or create it.
 
         Args:
@@ -231,8 +260,10 @@ class Bank:
             return self._remember(FeatureTable(self, check_name("table", name), wanted))
         if isinstance(wanted, GaussianMemorySpec):
             return self._remember(GaussianMemory(self, check_name("table", name), wanted))
+        if isinstance(wanted, TaskSpec):
+            return self._remember(TaskTable(self, check_name("table", name), wanted))
         raise InvalidSpecError(
-            f"spec={spec!r:.80}: expected an EmbeddingSpec, a FeatureSpec or a GaussianMemorySpec"
+            f"spec={spec!r:.80}: expected an EmbeddingSpec, a FeatureSpec, a GaussianMemorySpec or a TaskSpec"
         )
 
     def lease(self, name: str, shares: int = 64, about: str = "", lease_s: float = 10.0) -> Lease:

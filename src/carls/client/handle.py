@@ -50,6 +50,9 @@ class TableHandle(Generic[S]):
         spec: of the table, as opened.
     """
 
+    #: Threads of reads in the background.
+    _readers = 1
+
     def __init__(self, bank: Bank, name: str, spec: S) -> None:
         self.bank = bank
         self.name = name
@@ -181,7 +184,9 @@ class TableHandle(Generic[S]):
         timeout = self._timeout(timeout_s)
         with self._lock:
             if self._reader is None:
-                self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"carls reader of {self.name}")
+                self._reader = ThreadPoolExecutor(
+                    self._readers, thread_name_prefix=f"carls reader of {self.name}"
+                )
         return self._reader.submit(self._after_writes, self._writer.issued - lag, timeout, call)
 
     def _after_writes(self, issued: int, timeout: float, call: Callable[[float], R]) -> R:

@@ -12,8 +12,8 @@ from carls.messages import Reply, Request
 class LocalTransport:
     """Hands requests to an engine that lives as long as the transport.
 
-    There is no deadline to watch: nothing here waits for anybody but `LatestModel` and
-    `LatestKnowledge`, which bound their own waits.
+    There is no deadline to watch: nothing here waits for anybody but `LatestModel`,
+    `LatestKnowledge` and `PullTask`, which bound their own waits.
     """
 
     url = "memory://"

@@ -12,6 +12,16 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from carls.messages.banks import BankInfo, BankStatus, DescribeBank, FetchStatus
+from carls.messages.coupling import (
+    Epoch,
+    Evidence,
+    Gap,
+    Pull,
+    Pushed,
+    TaskModels,
+    TaskNodeState,
+    TaskState,
+)
 from carls.messages.embeddings import Assign, Export, Import, Lookup, PushGradients, RowBatch, Scan, ScanPage
 from carls.messages.features import (
     FeatureAssign,
@@ -57,6 +67,18 @@ from carls.messages.tables import (
     SetLearningRate,
     TableInfo,
 )
+from carls.messages.tasks import (
+    FetchTaskHistory,
+    FetchTaskModels,
+    FetchTaskState,
+    JoinTask,
+    LeaveTask,
+    NoPull,
+    PullTask,
+    PushTask,
+    TaskHistory,
+    TaskPushed,
+)
 from carls.statistics import TableStatistics
 
 Request: TypeAlias = (
@@ -87,6 +109,13 @@ Request: TypeAlias = (
     | AbsorbPoints
     | ExportMemory
     | LoadMemory
+    | JoinTask
+    | LeaveTask
+    | PullTask
+    | PushTask
+    | FetchTaskModels
+    | FetchTaskState
+    | FetchTaskHistory
     | Announce
     | LatestKnowledge
     | LeaseShares
@@ -114,6 +143,12 @@ Reply: TypeAlias = (
     | FeaturePage
     | MemoryBatch
     | MemoryContent
+    | Pull
+    | NoPull
+    | TaskPushed
+    | TaskModels
+    | TaskState
+    | TaskHistory
     | KnowledgeInfo
     | LeaseInfo
     | ModelInfo
@@ -137,8 +172,10 @@ __all__ = [
     "Done",
     "DropTable",
     "EndLease",
+    "Epoch",
     "Erase",
     "Erased",
+    "Evidence",
     "Export",
     "ExportMemory",
     "FeatureAssign",
@@ -150,9 +187,14 @@ __all__ = [
     "FetchModel",
     "FetchStatistics",
     "FetchStatus",
+    "FetchTaskHistory",
+    "FetchTaskModels",
+    "FetchTaskState",
     "Floats",
+    "Gap",
     "Import",
     "Int64s",
+    "JoinTask",
     "KeyLists",
     "KnowledgeInfo",
     "LatestKnowledge",
@@ -160,6 +202,7 @@ __all__ = [
     "LearningRate",
     "LeaseInfo",
     "LeaseShares",
+    "LeaveTask",
     "ListModels",
     "ListTables",
     "LoadMemory",
@@ -173,9 +216,14 @@ __all__ = [
     "Nearest",
     "NeighbourBatch",
     "NoModel",
+    "NoPull",
     "OpenTable",
     "PublishModel",
+    "Pull",
+    "PullTask",
     "PushGradients",
+    "PushTask",
+    "Pushed",
     "ReadMemory",
     "RenewLease",
     "Reply",
@@ -190,6 +238,11 @@ __all__ = [
     "Survey",
     "SurveyBatch",
     "TableInfo",
+    "TaskHistory",
+    "TaskModels",
+    "TaskNodeState",
+    "TaskPushed",
+    "TaskState",
     "Vectors",
     "WriteId",
 ]

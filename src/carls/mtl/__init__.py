@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from carls.errors import CarlsError
 from carls.mtl.losses import LeastSquares, Logistic, Loss, Smooth, SquaredHinge
+from carls.mtl.node import TaskNode
+from carls.mtl.nodes import TaskNodes
+from carls.mtl.participant import NodeProgress, Participant
 from carls.mtl.simulation import Simulation
 from carls.mtl.task import Task
 from carls.mtl.tasks import make_task
@@ -49,7 +52,9 @@ __all__ = [
     "MultiTaskClassifierCV",
     "MultiTaskRegressor",
     "MultiTaskRegressorCV",
+    "NodeProgress",
     "Nuclear",
+    "Participant",
     "Regularizer",
     "Ridge",
     "Simulation",
@@ -58,6 +63,8 @@ __all__ = [
     "SquaredHinge",
     "Sum",
     "Task",
+    "TaskNode",
+    "TaskNodes",
     "make_task",
 ]
 

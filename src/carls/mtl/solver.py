@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from carls.bank.gap import Gap, duality_gap
-from carls.bank.task_matrix import LEAST_GRADIENTS, LEAST_POINTS
+from carls.bank.task_columns import LEAST_GRADIENTS, LEAST_POINTS
 from carls.mtl.coupled import Tasks
 from carls.specs.algorithms import Algorithm, Delays, ridge_norm
 from carls.specs.regularizer import Matrix, Regularizer

@@ -17,6 +17,7 @@ from carls.specs.regularizers import ElasticNet, Sum
 from carls.specs.sampling import Frequency, LogUniform, Strategy, UniformSampling
 from carls.specs.search import METRICS, Where, check_metric
 from carls.specs.tables import KeyedSpec, TableSpec, check_name
+from carls.specs.tasks import TaskSpec
 
 __all__ = [
     "FIFO",
@@ -62,6 +63,7 @@ __all__ = [
     "Strategy",
     "Sum",
     "TableSpec",
+    "TaskSpec",
     "Uniform",
     "UniformSampling",
     "Where",

@@ -72,6 +72,11 @@ class Algorithm(Policy):
         """The algorithm itself, or the one named or described by `value`."""
         return resolve(value, Algorithm, _CHOICES)
 
+    @staticmethod
+    def kinds() -> list[type[Algorithm]]:
+        """The classes of all algorithms that there are."""
+        return list(_CHOICES.values())
+
     def scale(self, regularizer: Regularizer, rho: float, dim: int, profiles: Sequence[Profile]) -> float:
         """mu of the tasks with those profiles, > 0."""
         raise NotImplementedError

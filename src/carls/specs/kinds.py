@@ -10,10 +10,11 @@ from carls.specs.embeddings import EmbeddingSpec
 from carls.specs.features import FeatureSpec
 from carls.specs.memories import GaussianMemorySpec
 from carls.specs.tables import TableSpec
+from carls.specs.tasks import TaskSpec
 
 #: The specs of all kinds, by kind.
 KINDS: dict[Any, type[TableSpec]] = {
-    spec.kind: spec for spec in (EmbeddingSpec, FeatureSpec, GaussianMemorySpec)
+    spec.kind: spec for spec in (EmbeddingSpec, FeatureSpec, GaussianMemorySpec, TaskSpec)
 }
 
 

@@ -116,6 +116,14 @@ class Graph(Quadratic):
         gram: Matrix = relations @ relations.T
         return gram
 
+    def to_json(self) -> dict[str, Any]:
+        """Its name, the rows of R and the tasks' names."""
+        return {
+            "name": self.name,
+            "relations": [list(row) for row in self.relations],
+            "tasks": list(self.tasks),
+        }
+
     def over(self, tasks: Sequence[str]) -> Graph:
         """The relations of which all tasks are there; a task that the graph does not name has none."""
         if tuple(tasks) == self.tasks:

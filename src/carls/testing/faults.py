@@ -19,7 +19,7 @@ from carls.errors import (
     OutcomeUnknownError,
     UnavailableError,
 )
-from carls.messages import BankInfo, DescribeBank, Reply, Request
+from carls.messages import BankInfo, DescribeBank, PushTask, Reply, Request
 
 #: Gives a transport to a new, empty bank in the place of the one before.
 Restart = Callable[[], Transport]
@@ -76,7 +76,7 @@ class FaultyTransport:
     def call(self, request: Request, timeout_s: float) -> Reply:
         """The reply, unless the schedule has a fault for this call."""
         wire = self._wire
-        if not hasattr(request, "write"):
+        if not hasattr(request, "write") and not isinstance(request, PushTask):
             return wire.carry(self.bank_id, request, timeout_s)
         with wire.lock:
             fault = next(self._faults, Fault.NONE)
@@ -111,7 +111,9 @@ class FaultyTransport:
         self._wire.close()
 
     def _unknown(self, request: Any) -> DeadlineExceededError:
-        return OutcomeUnknownError(f"{type(request).__name__}: no reply, says a test", bank=self.url)
+        # No handle keeps an answer to a pull: its sender repeats it.
+        kind = OutcomeUnknownError if hasattr(request, "write") else DeadlineExceededError
+        return kind(f"{type(request).__name__}: no reply, says a test", bank=self.url)
 
 
 class _Wire:

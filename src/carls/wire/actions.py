@@ -20,12 +20,15 @@ from carls.messages import (
     EndLease,
     FetchStatistics,
     FetchStatus,
+    FetchTaskState,
+    Gap,
     KnowledgeInfo,
     LatestKnowledge,
     LatestModel,
     LearningRate,
     LeaseInfo,
     LeaseShares,
+    LeaveTask,
     ListModels,
     ListTables,
     ModelInfo,
@@ -37,6 +40,8 @@ from carls.messages import (
     SetIndex,
     SetLearningRate,
     TableInfo,
+    TaskNodeState,
+    TaskState,
 )
 from carls.statistics import TableStatistics
 from carls.wire import facts
@@ -112,7 +117,7 @@ def _plain(reply: Any) -> Any:
         return None
     if isinstance(reply, Done):
         return {}
-    if isinstance(reply, BankStatus | TableStatistics):
+    if isinstance(reply, BankStatus | TableStatistics | TaskState):
         return reply.to_json()
     return {field.name: getattr(reply, field.name) for field in dataclasses.fields(reply)}
 
@@ -146,6 +151,15 @@ _MODEL = {
     "digest": text,
 }
 _KNOWLEDGE = {"step": integer, "part": integer, "parts": integer, "producer": text, "age": number}
+_NODE = {
+    "task": text,
+    "producer": text,
+    "updates": integer,
+    "delay_s": number,
+    "mean_delay_s": number,
+    "behind": integer,
+    "seen_s": number,
+}
 _LEASE = {"shares": integers, "grants": integers, "holders": integer}
 _BANK = {"id": text, "version": text, "uptime_s": number, "durable": boolean, "tables": texts}
 
@@ -175,6 +189,36 @@ def _statistics(value: Any) -> TableStatistics:
         return TableStatistics.from_json(value)
     except InvalidValueError as error:
         raise ProtocolError(f"forged statistics: {error}") from None
+
+
+def _nodes(name: str, value: Any) -> tuple[TaskNodeState, ...]:
+    """Parse an array of what is told of each task."""
+    return tuple(_several(lambda one: TaskNodeState(**facts.parse(_NODE, mapping(name, one))))(value))
+
+
+def _gap(name: str, value: Any) -> Gap | None:
+    """Parse a gap, or null."""
+    if value is None:
+        return None
+    return Gap(**facts.parse({"objective": number, "bound": number}, mapping(name, value)))
+
+
+_TASKS = {
+    "nodes": _nodes,
+    "updates": integer,
+    "duplicates": integer,
+    "superseded": integer,
+    "epochs": integer,
+    "mu": number,
+    "guard": number,
+    "longest_delay": integer,
+    "gap": _gap,
+    "certified": _gap,
+}
+
+
+def _tasks(value: Any) -> TaskState:
+    return TaskState(**facts.parse(_TASKS, mapping("reply", value)))
 
 
 def _status(value: Any) -> BankStatus:
@@ -223,6 +267,8 @@ ALL = (
     Action("describe_bank", DescribeBank, {}, _bank),
     Action("fetch_statistics", FetchStatistics, _NAMED, _statistics),
     Action("fetch_status", FetchStatus, {}, _status),
+    Action("leave_task", LeaveTask, {**_NAMED, "task": text, "producer": text, "write": write_id}, _done),
+    Action("task_state", FetchTaskState, _NAMED, _tasks),
     Action(
         "announce",
         Announce,

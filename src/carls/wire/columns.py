@@ -19,6 +19,7 @@ import pyarrow as pa
 from carls.errors import ProtocolError
 from carls.keys import Keys, from_binary
 from carls.messages import ROW_META, Bools, Floats, KeyLists, Meta, Vectors
+from carls.specs.regularizer import Matrix
 
 
 class Column(ABC):
@@ -208,6 +209,50 @@ class NumbersColumn(FixedColumn):
     def read(self, found: pa.Array) -> Floats:
         _refuse_nulls(found, found.buffers()[0])
         return cast("Floats", np.array(found.to_numpy(zero_copy_only=False)))
+
+
+class DoublesColumn(FixedColumn):
+    """(n,) float64."""
+
+    type = pa.float64()
+
+    def export(self, value: Matrix) -> Any:
+        return _capsule(pa.array(value, type=self.type))
+
+    def read(self, found: pa.Array) -> Matrix:
+        _refuse_nulls(found, found.buffers()[0])
+        return np.array(found.to_numpy(zero_copy_only=False), np.float64)
+
+
+class ModelsColumn(Column):
+    """(dim, n) float64: a list of `dim` for each of n models."""
+
+    expected = "fixed_size_list<double>[dim]"
+
+    def accepts(self, arrow_type: pa.DataType) -> bool:
+        return bool(
+            pa.types.is_fixed_size_list(arrow_type)
+            and arrow_type.value_type == pa.float64()
+            and arrow_type.list_size > 0
+        )
+
+    def kind(self, value: Matrix) -> int:
+        return int(value.shape[0])
+
+    def arrow_type(self, kind: int) -> pa.DataType:
+        return pa.list_(pa.field("item", pa.float64(), nullable=False), kind)
+
+    def export(self, value: Matrix) -> Any:
+        items = pa.array(np.ascontiguousarray(value.T).reshape(-1), type=pa.float64())
+        return _capsule(pa.FixedSizeListArray.from_arrays(items, type=self.arrow_type(self.kind(value))))
+
+    def read(self, found: pa.Array) -> Matrix:
+        _refuse_nulls(found, found.buffers()[0])
+        items = found.flatten()
+        _refuse_nulls(items, items.buffers()[0])
+        rows = np.array(items.to_numpy(zero_copy_only=False), np.float64)
+        models: Matrix = rows.reshape(len(found), found.type.list_size).T
+        return models
 
 
 class BytesColumn(FixedColumn):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from carls.errors import ProtocolError
-from carls.messages import AgeBound, MemoryCounts, WriteId
+from carls.messages import AgeBound, Evidence, MemoryCounts, WriteId
 
 Parser: TypeAlias = Callable[[str, Any], Any]
 
@@ -58,6 +58,11 @@ def number(name: str, value: Any) -> float:
     if type(value) is not float:
         raise _wrong(name, value, "a number")
     return value
+
+
+def maybe_number(name: str, value: Any) -> float | None:
+    """Parse a number, or null."""
+    return None if value is None else number(name, value)
 
 
 def boolean(name: str, value: Any) -> bool:
@@ -132,6 +137,13 @@ def memory_counts(name: str, value: Any) -> MemoryCounts:
     if type(value) is not list or len(value) != len(MemoryCounts._fields):
         raise _wrong(name, value, f"[{', '.join(MemoryCounts._fields)}]")
     return MemoryCounts(*map(integer, MemoryCounts._fields, value))
+
+
+def evidence(name: str, value: Any) -> Evidence:
+    """Parse [loss, square, linear]."""
+    if type(value) is not list or len(value) != len(Evidence._fields):
+        raise _wrong(name, value, f"[{', '.join(Evidence._fields)}]")
+    return Evidence(*map(number, Evidence._fields, value))
 
 
 def parse(parsers: Mapping[str, Parser], facts: Mapping[str, Any]) -> dict[str, Any]:

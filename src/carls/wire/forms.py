@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from carls.errors import ProtocolError
-from carls.messages import NeighbourBatch
+from carls.messages import NeighbourBatch, NoPull, Pull
 from carls.wire import facts
-from carls.wire.columns import Column, KeysColumn, NumbersColumn
+from carls.wire.columns import Column, DoublesColumn, KeysColumn, NumbersColumn
 from carls.wire.facts import mapping
 from carls.wire.frames import Frame
 from carls.wire.layout import Layout
@@ -200,3 +200,23 @@ class NeighboursForm(Form):
                 f"a search that found {len(found.scores)} rows, and {sum(found.counts)} by its counts"
             )
         return found
+
+
+class PullForm(Form):
+    """A pull; its number is 0, and there is no batch, where the node must wait still."""
+
+    def __init__(self) -> None:
+        columns = {"model": DoublesColumn(), "column": DoublesColumn()}
+        super().__init__(
+            Pull, columns, {"sequence": facts.integer, "mu": facts.number, "tasks": facts.integer}
+        )
+
+    def encode(self, message: Pull | NoPull) -> Frame:
+        return (
+            Frame(None, self._said((0, 0.0, 0))) if isinstance(message, NoPull) else super().encode(message)
+        )
+
+    def decode(self, frame: Frame, **known: Any) -> Any:
+        if frame.batch is None and self._told(frame.facts)["sequence"] == 0:
+            return NoPull()
+        return super().decode(frame, **known)

@@ -20,7 +20,10 @@ from carls.messages import (
     FeaturePage,
     FeatureScan,
     FetchModel,
+    FetchTaskHistory,
+    FetchTaskModels,
     Import,
+    JoinTask,
     LoadMemory,
     Lookup,
     MemoryBatch,
@@ -28,7 +31,9 @@ from carls.messages import (
     ModelPart,
     Nearest,
     PublishModel,
+    PullTask,
     PushGradients,
+    PushTask,
     ReadMemory,
     RowBatch,
     Sample,
@@ -37,30 +42,38 @@ from carls.messages import (
     ScanPage,
     Survey,
     SurveyBatch,
+    TaskHistory,
+    TaskModels,
+    TaskPushed,
 )
 from carls.wire.columns import (
     BatchColumn,
     BitsColumn,
     BytesColumn,
+    DoublesColumn,
     FloatsColumn,
     IntegersColumn,
     KeyListsColumn,
     KeysColumn,
     MetaColumn,
+    ModelsColumn,
     NumbersColumn,
 )
 from carls.wire.facts import (
     age_bound,
     boolean,
+    evidence,
     integer,
     integers,
     mapping,
+    maybe_number,
     memory_counts,
+    number,
     text,
     texts,
     write_id,
 )
-from carls.wire.forms import Form, NeighboursForm, OptionalForm, PageForm
+from carls.wire.forms import Form, NeighboursForm, OptionalForm, PageForm, PullForm
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,7 @@ _CLUSTERS = Form(
     unsaid={},
 )
 _CONTENT = {"points": FloatsColumn(), **_CLUSTER}
+_NODE = {"node": text, "producer": text}
 
 _SAMPLE = {
     "n": integer,
@@ -196,6 +210,58 @@ OPERATIONS = (
             },
         ),
         _DONE,
+    ),
+    Streamed(
+        "join_task",
+        Form(
+            JoinTask,
+            {"model": DoublesColumn(), "column": DoublesColumn()},
+            {
+                "task": text,
+                "ridge_norm": number,
+                "lipschitz": maybe_number,
+                "mu": number,
+                "tasks": integer,
+                **_NODE,
+                "write": write_id,
+            },
+        ),
+        _DONE,
+    ),
+    Streamed(
+        "pull_task",
+        Form(PullTask, facts={"task": text, "wait_s": number, "node": text}),
+        PullForm(),
+    ),
+    Streamed(
+        "push_task",
+        Form(
+            PushTask,
+            {"correction": DoublesColumn()},
+            {"task": text, "sequence": integer, "evidence": evidence, **_NODE},
+        ),
+        Form(TaskPushed, facts={"outcome": text}),
+    ),
+    Streamed(
+        "task_models",
+        Form(FetchTaskModels),
+        Form(TaskModels, {"values": ModelsColumn()}, {"tasks": texts}),
+    ),
+    Streamed(
+        "task_history",
+        Form(FetchTaskHistory),
+        Form(
+            TaskHistory,
+            {
+                "at": DoublesColumn(),
+                "updates": IntegersColumn(),
+                "objective": DoublesColumn(),
+                "bound": DoublesColumn(),
+                "guard": DoublesColumn(),
+                "longest_delay": IntegersColumn(),
+            },
+            unsaid={},
+        ),
     ),
     Streamed(
         "publish_model",

@@ -21,6 +21,7 @@ from carls.testing.conformance.search import Search
 from carls.testing.conformance.statistics import Statistics
 from carls.testing.conformance.surveys import Surveys
 from carls.testing.conformance.tables import Tables
+from carls.testing.conformance.tasks import TaskTables
 
 
 class BankConformance(
@@ -36,6 +37,7 @@ class BankConformance(
     Asynchrony,
     Features,
     GaussianMemories,
+    TaskTables,
     ModelCheckpoints,
     Moving,
     DriftLimits,
