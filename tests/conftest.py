@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from bank_host import BankHost, HostedBank
 from carls.service import BankServer
 from doubles import ScriptedEngine
+
+# How long an example takes says what else the machine does.
+settings.register_profile("carls", deadline=None)
+settings.load_profile("carls")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
