@@ -2,6 +2,7 @@
 // mean is checked in Python, where errors have better words.
 #include <nanobind/nanobind.h>
 
+#include "batches.hpp"
 #include "candidates.hpp"
 #include "columns.hpp"
 #include "embeddings.hpp"
@@ -23,6 +24,7 @@ NB_MODULE(_core, m) {
     nb::set_leak_warnings(false);
     bind_keys(m);
     bind_columns(m);
+    bind_batches(m);
     bind_candidates(m);
     bind_memories(m);
     bind_halves(m);
