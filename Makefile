@@ -27,8 +27,9 @@ install: .venv/.built
 demo: install
 	$(BIN)/carls demo digits --plot out/digits.png --json out/digits.json
 
+# A worker for each core, which the threads of torch and numpy would fight over.
 test: install
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not gpu"
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

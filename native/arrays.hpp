@@ -32,6 +32,12 @@ using Vector = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using MutableVector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
+using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using MutableMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Bytes = Vector<uint8_t>;
+using Positions = Vector<int32_t>;
+using MutableBytes = MutableVector<uint8_t>;
+
 inline void require(bool holds, const char *expectation) {
     if (!holds) throw nb::value_error(expectation);
 }
@@ -41,6 +47,15 @@ inline ByteKeys byte_keys(const Vector<int32_t> &offsets, const Vector<uint8_t> 
     require(offsets.shape(0) > 0 && ByteKeys::well_formed(offsets.data(), offsets.shape(0) - 1, data.shape(0)),
             "expected ascending offsets within data, at most 65536 bytes apart");
     return {offsets.data(), data.data()};
+}
+
+// Elements of a list column: ascending from 0, within what they point to.
+inline void require_offsets(const Positions &offsets, size_t n, size_t most) {
+    require(offsets.shape(0) == n + 1, "expected one offset more than rows");
+    const int32_t *at = offsets.data();
+    bool ordered = at[0] >= 0 && static_cast<size_t>(at[n]) <= most;
+    for (size_t i = 0; i < n; ++i) ordered &= at[i + 1] >= at[i];
+    require(ordered, "expected ascending offsets within the values");
 }
 
 // A numpy array that owns the vector's memory.

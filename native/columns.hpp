@@ -1,4 +1,4 @@
-// Columns: Arrow record batches to and from the arrays that the core works on.
+// Columns: the arrays that the core works on, out of Arrow record batches.
 #pragma once
 
 #include <nanobind/nanobind.h>

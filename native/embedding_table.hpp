@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "block_reader.hpp"
+#include "gradient_totals.hpp"
 #include "growth.hpp"
 #include "pending.hpp"
 #include "records.hpp"
@@ -21,14 +22,6 @@ namespace carls {
 // at once, and positions of the batch that were dropped, for their keys have no row and got none.
 struct Written {
     uint64_t rows = 0, clipped = 0, dropped = 0;
-};
-
-// How a table may grow: which keys get rows, how many, and which rows go for others.
-struct GrowthPolicy {
-    Limits limits;
-    Eviction eviction;
-    uint32_t admit_after;  // 0: all keys at once
-    uint64_t admission_window;
 };
 
 class EmbeddingTable {
@@ -172,15 +165,8 @@ public:
     // in the batch's order. Those of keys that are not admitted are dropped.
     template <class Keys>
     Written push(const Keys &keys, size_t n, const float *gradients, const Stamp &stamp) {
-        const uint32_t dim = vector().dim;
-        struct Total {
-            const float *gradient;  // of the first position
-            float *sum;             // of all positions, where there are several
-            uint32_t written;       // the row's
-        };
         Written pushed;
-        std::vector<Total> totals;
-        std::vector<std::vector<float>> sums;
+        GradientTotals totals(vector().dim);
         std::vector<float> wide = records_.room();
         const bool admitted = admission_ == nullptr;
         const bool lazy = pending_.lazy();
@@ -188,35 +174,15 @@ public:
         pushed.dropped = writer_.write(keys, n, stamp.now, admitted, [&](uint32_t s, const uint32_t *positions,
                                                                          const std::vector<RowHeader *> &rows,
                                                                          Ahead &ahead) {
-            totals.clear();
-            sums.clear();
             Marks marks(rows.size());
-            // While duplicates are summed, a marked row's time of write, which is about to change in
-            // most cases, tells where its total is.
-            for (size_t k = 0; k < rows.size(); ++k) {
-                RowHeader *row = rows[k];
-                const float *gradient = gradients + size_t{positions[k]} * dim;
-                if (row->mark == kLive) {
-                    marks.set(row);
-                    totals.push_back({gradient, nullptr, row->written});
-                    row->written = static_cast<uint32_t>(totals.size() - 1);
-                    continue;
-                }
-                Total &total = totals[row->written];
-                if (total.sum == nullptr) {
-                    sums.emplace_back(total.gradient, total.gradient + dim);
-                    total.sum = sums.back().data();
-                }
-                add_to(total.sum, gradient, dim);
-            }
+            totals.gather(rows, positions, gradients, marks);
             pushed.rows += totals.size();
             for (size_t k = 0; k < totals.size(); ++k) {
                 ahead.keep_pace(k);
                 RowHeader *row = marks.rows[k];
-                const Total &total = totals[k];
-                const float *gradient = total.sum != nullptr ? total.sum : total.gradient;
+                const float *gradient = totals.gradient(k);
                 if (lazy) {
-                    row->written = total.written;
+                    row->written = totals.written(k);
                     if (pending_.take(s, row, gradient, stamp.now, norms)) {
                         stamp.tell(row);
                     } else {

@@ -1,4 +1,4 @@
-// What the core refuses, beside TableFull.
+// What the core refuses.
 #pragma once
 
 #include <cstddef>
@@ -6,6 +6,11 @@
 #include <string>
 
 namespace carls {
+
+// More rows than a table can hold; nothing was changed.
+struct TableFull : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
 
 // The result of one call would be too large; nothing was changed.
 struct BatchTooLarge : std::runtime_error {

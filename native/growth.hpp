@@ -12,6 +12,14 @@
 
 namespace carls {
 
+// How a table may grow: which keys get rows, how many, and which rows go for others.
+struct GrowthPolicy {
+    Limits limits;
+    Eviction eviction;
+    uint32_t admit_after;  // 0: all keys at once
+    uint64_t admission_window;
+};
+
 // What became of rows and keys for want of room or of time, since the table was made.
 struct GrowthCounts {
     std::atomic<uint64_t> evicted{0}, expired{0}, unadmitted{0};

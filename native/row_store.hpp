@@ -1,246 +1,29 @@
-// RowStore: the keyed rows of one table, in stripes with a lock and a sequence counter each.
+// RowStore: the rows of one table and the keys that they are found by.
 #pragma once
 
-#include <pthread.h>
-
 #include <algorithm>
-#include <cstring>
-#include <memory>
+#include <atomic>
 #include <new>
-#include <stdexcept>
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "arena.hpp"
+#include "batch_plan.hpp"
 #include "changes.hpp"
+#include "errors.hpp"
 #include "key_index.hpp"
 #include "keys.hpp"
-#include "layout.hpp"
+#include "row_memory.hpp"
+#include "stripes.hpp"
 
 namespace carls {
 
-// More rows than a table can hold; nothing was changed.
-struct TableFull : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
-
-// Readers share, a writer is alone; waiting writers go before new readers, so that a stream
-// of look-ups cannot starve a push.
-class alignas(64) StripeLock {
-public:
-    StripeLock() {
-        pthread_rwlockattr_t attributes;
-        pthread_rwlockattr_init(&attributes);
-#ifdef __GLIBC__
-        pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-#endif
-        pthread_rwlock_init(&lock_, &attributes);
-        pthread_rwlockattr_destroy(&attributes);
-    }
-    ~StripeLock() { pthread_rwlock_destroy(&lock_); }
-    StripeLock(const StripeLock &) = delete;
-    StripeLock &operator=(const StripeLock &) = delete;
-    void lock() { pthread_rwlock_wrlock(&lock_); }
-    bool try_lock() { return pthread_rwlock_trywrlock(&lock_) == 0; }
-    void lock_shared() { pthread_rwlock_rdlock(&lock_); }
-    bool try_lock_shared() { return pthread_rwlock_tryrdlock(&lock_) == 0; }
-    void unlock() { pthread_rwlock_unlock(&lock_); }
-
-private:
-    pthread_rwlock_t lock_;
-};
-
-// How large a table may grow: it has fewer stripes if it is to stay small, so that each has enough
-// rows to choose from when one has to go.
-struct Limits {
-    uint64_t rows = UINT64_MAX, bytes = UINT64_MAX;
-
-    bool any() const { return rows != UINT64_MAX || bytes != UINT64_MAX; }
-    // Where so many of the bytes are taken by something else.
-    Limits without(uint64_t taken) const { return {rows, bytes == UINT64_MAX ? bytes : bytes - taken}; }
-    uint32_t stripe_bits(uint32_t row_bytes) const {
-        const uint64_t most = std::min(rows, bytes / row_bytes);
-        uint32_t bits = 0;
-        while (bits < kStripeBits && most >> (bits + 1) >= 1024) ++bits;
-        return bits;
-    }
-};
-
-// Positions of a batch grouped by stripe, in their order within each.
-struct BatchPlan {
-    std::vector<uint64_t> hashes;
-    std::vector<uint32_t> order;
-    uint32_t begin[kStripes + 1];
-    uint32_t stripe_bits;
-
-    template <class Keys>
-    BatchPlan(const Keys &keys, size_t n, uint32_t bits = kStripeBits)
-        : hashes(n), order(n), begin{}, stripe_bits(bits) {
-        for (size_t i = 0; i < n; ++i) {
-            hashes[i] = keys.hash(i);
-            ++begin[stripe_of(hashes[i]) + 1];
-        }
-        group(n, [](size_t k) { return static_cast<uint32_t>(k); });
-    }
-
-    // Those at `chosen` of another plan's positions.
-    BatchPlan(const BatchPlan &whole, const std::vector<uint32_t> &chosen)
-        : hashes(whole.hashes), order(chosen.size()), begin{}, stripe_bits(whole.stripe_bits) {
-        for (const uint32_t i : chosen) ++begin[stripe_of(whole.hashes[i]) + 1];
-        group(chosen.size(), [&](size_t k) { return chosen[k]; });
-    }
-
-    uint32_t stripe_of(uint64_t hash) const {
-        return static_cast<uint32_t>(hash >> (64 - kStripeBits)) >> (kStripeBits - stripe_bits);
-    }
-    uint32_t size(uint32_t stripe) const { return begin[stripe + 1] - begin[stripe]; }
-    // The stripe after that one which has a part of the batch, or kStripes.
-    uint32_t next(uint32_t stripe) const {
-        do ++stripe;
-        while (stripe < kStripes && size(stripe) == 0);
-        return stripe;
-    }
-    const uint32_t *positions(uint32_t stripe) const { return order.data() + begin[stripe]; }
-
-private:
-    // From the stripes' sizes, in begin[stripe + 1], to their beginnings and the order of positions.
-    template <class Position>
-    void group(size_t n, Position position) {
-        for (uint32_t s = 0; s < kStripes; ++s) begin[s + 1] += begin[s];
-        uint32_t next[kStripes];
-        std::copy(begin, begin + kStripes, next);
-        for (size_t k = 0; k < n; ++k) order[next[stripe_of(hashes[position(k)])]++] = position(k);
-    }
-};
-
-// Stripes that a batch has still to go to.
-struct StripeList {
-    uint32_t count = 0;
-    uint8_t stripes[kStripes];
-
-    explicit StripeList(const BatchPlan &plan) {
-        for (uint32_t s = 0; s < kStripes; ++s) {
-            if (plan.size(s) != 0) stripes[count++] = static_cast<uint8_t>(s);
-        }
-    }
-
-    // Calls visit(stripe) for each; those stay for which it returns true.
-    template <class Visit>
-    void keep(Visit visit) {
-        uint32_t kept = 0;
-        for (uint32_t i = 0; i < count; ++i) {
-            if (visit(stripes[i])) stripes[kept++] = stripes[i];
-        }
-        count = kept;
-    }
-};
-
-class RowStore {
+class RowStore : public RowMemory, public Stripes {
 public:
     static constexpr uint32_t kNone = UINT32_MAX;
 
     // With `uses`, each row has a word that tells of its use; see Eviction.
     explicit RowStore(uint32_t payload_bytes, const Limits &limits = {}, bool uses = false)
-        : row_bytes_((static_cast<uint32_t>(sizeof(RowHeader)) + payload_bytes + 7) & ~7u),
-          uses_(uses),
-          limits_(limits),
-          stripe_bits_(limits.stripe_bits(row_bytes_)) {
-        // Small chunks where memory is scarce: the last one of each stripe is used in part.
-        chunk_bits_ = limits.any() ? 0 : 4;
-        while ((uint64_t{row_bytes_} << chunk_bits_) < (limits.any() ? kSmallChunkBytes : kChunkBytes)) ++chunk_bits_;
-        arena_.set_limit(limits.bytes);
-        header_ = arena_.at<TableHeader>(arena_.allocate(sizeof(TableHeader)));
-        header_->magic = kMagic;
-        header_->stripes = 1u << stripe_bits_;
-        header_->row_bytes = row_bytes_;
-        header_->chunk_bits = chunk_bits_;
-        header_->payload_offset = sizeof(RowHeader);
-        heaps_.reserve(kStripes);
-        for (uint32_t s = 0; s < kStripes; ++s) heaps_.emplace_back(arena_);
-    }
+        : RowMemory(payload_bytes, limits, uses), Stripes(header_->stripe), stripe_bits_(limits.stripe_bits(row_bytes())) {}
 
-    // Holds a stripe for reading. Holds nothing if another writes there and `wait` is false.
-    class ReadGuard {
-    public:
-        ReadGuard() = default;
-        ReadGuard(RowStore &store, uint32_t stripe, bool wait) : lock_(&store.locks_[stripe]) {
-            if (wait) {
-                lock_->lock_shared();
-            } else if (!lock_->try_lock_shared()) {
-                lock_ = nullptr;
-            }
-        }
-        ReadGuard(ReadGuard &&other) noexcept : lock_(std::exchange(other.lock_, nullptr)) {}
-        ReadGuard &operator=(ReadGuard &&other) noexcept {
-            std::swap(lock_, other.lock_);
-            return *this;
-        }
-        ~ReadGuard() { release(); }
-        bool holds() const { return lock_ != nullptr; }
-        void release() {
-            if (lock_ != nullptr) std::exchange(lock_, nullptr)->unlock();
-        }
-
-    private:
-        StripeLock *lock_ = nullptr;
-    };
-
-    // Holds a stripe for writing; its sequence is odd meanwhile. Holds nothing if another is there
-    // and `wait` is false.
-    class WriteGuard {
-    public:
-        WriteGuard(RowStore &store, uint32_t stripe, bool wait)
-            : lock_(store.locks_[stripe]), sequence_(store.header_->stripe[stripe].sequence) {
-            if (wait) lock_.lock();
-            holds_ = wait || lock_.try_lock();
-            if (!holds_) return;
-            sequence_.fetch_add(1, std::memory_order_relaxed);
-            std::atomic_thread_fence(std::memory_order_release);
-        }
-        ~WriteGuard() {
-            if (!holds_) return;
-            sequence_.fetch_add(1, std::memory_order_release);
-            lock_.unlock();
-        }
-        WriteGuard(const WriteGuard &) = delete;
-        WriteGuard &operator=(const WriteGuard &) = delete;
-        bool holds() const { return holds_; }
-
-    private:
-        StripeLock &lock_;
-        std::atomic<uint64_t> &sequence_;
-        bool holds_;
-    };
-
-    // Calls work(stripe) for the stripes of a batch, holding each, after prepare(stripe), holding
-    // none: those first that are free. A thread that has lost its core may hold any of them, and
-    // waiting for one such after the other would add up.
-    template <class Guard, class Prepare, class Work>
-    void each(StripeList stripes, Prepare prepare, Work work) {
-        for (bool wait = false; stripes.count != 0; wait = true) {
-            stripes.keep([&](uint32_t stripe) {
-                prepare(stripe);
-                const Guard guard(*this, stripe, wait);
-                if (!guard.holds()) return true;
-                wait = false;
-                work(stripe);
-                return false;
-            });
-        }
-    }
-    template <class Guard, class Work>
-    void each(const StripeList &stripes, Work work) {
-        each<Guard>(stripes, [](uint32_t) {}, work);
-    }
-
-    Arena &arena() { return arena_; }
-    const Arena &arena() const { return arena_; }
-    BlockHeap &heap(uint32_t stripe) { return heaps_[stripe]; }
-    uint64_t bytes() const { return arena_.used(); }
-    const Limits &limits() const { return limits_; }
-    uint32_t row_bytes() const { return row_bytes_; }
-    bool uses() const { return uses_; }
     uint32_t stripes() const { return 1u << stripe_bits_; }
     template <class Keys>
     BatchPlan plan(const Keys &keys, size_t n) const {
@@ -260,26 +43,6 @@ public:
         for (const StripeHeader &stripe : header_->stripe) changes += stripe.changes.load(std::memory_order_relaxed);
         return changes;
     }
-
-    // Row numbers in use or freed in a stripe. Under its lock.
-    uint32_t rows_end(uint32_t stripe) const { return header_->stripe[stripe].rows_end.load(std::memory_order_relaxed); }
-
-    RowHeader *row(uint32_t stripe, uint32_t number) const {
-        return row(arena_.at<uint64_t>(header_->stripe[stripe].directory.load(std::memory_order_relaxed)), number);
-    }
-    RowHeader *row(const uint64_t *directory, uint32_t number) const {
-        const uint64_t chunk = directory[number >> chunk_bits_];
-        return arena_.at<RowHeader>(chunk + uint64_t{number & ((1u << chunk_bits_) - 1)} * row_bytes_);
-    }
-    // The row's word of use, behind the rows of its chunk; 0 while there is no row.
-    std::atomic<uint64_t> *use(uint32_t stripe, uint32_t number) const {
-        return use(arena_.at<uint64_t>(header_->stripe[stripe].directory.load(std::memory_order_relaxed)), number);
-    }
-    std::atomic<uint64_t> *use(const uint64_t *directory, uint32_t number) const {
-        const uint64_t uses = directory[number >> chunk_bits_] + (uint64_t{row_bytes_} << chunk_bits_);
-        return arena_.at<std::atomic<uint64_t>>(uses) + (number & ((1u << chunk_bits_) - 1));
-    }
-    static uint8_t *payload(RowHeader *row) { return reinterpret_cast<uint8_t *>(row + 1); }
 
     // Whoever makes, removes or writes a row says so here, under the stripe's write lock.
     void changed(uint32_t stripe, uint32_t number) {
@@ -332,7 +95,7 @@ public:
             uses[k] = nullptr;
             KeyIndex::probe(arena_, index, plan.hashes[plan.order[from + k]], [&](uint32_t, uint32_t number) {
                 rows[k] = row(directory, number);
-                if (uses_) uses[k] = use(directory, number);
+                if (this->uses()) uses[k] = use(directory, number);
                 return true;
             });
         }
@@ -354,7 +117,7 @@ public:
     // before a batch changes anything.
     template <class Keys>
     void check_room(const Keys &keys, const BatchPlan &plan) {
-        if (limits_.any()) return;  // keys without room get no row, one by one
+        if (limits().any()) return;  // keys without room get no row, one by one
         for (uint32_t s = 0; s < kStripes; ++s) {
             if (uint64_t{header_->stripe[s].live.load(std::memory_order_relaxed)} + plan.size(s) > kMaxRowsPerStripe) {
                 throw TableFull("a table holds at most about " + std::to_string(uint64_t{kMaxRowsPerStripe} * kStripes) +
@@ -365,7 +128,7 @@ public:
         // powers of two, and for each stripe a chunk of rows, one of keys and pages of the index.
         const uint64_t n = plan.order.size();
         const uint64_t stripes = std::min<uint64_t>(n, kStripes);
-        const uint64_t most = n * row_bytes_ + 2 * keys.bytes(n) + stripes * ((uint64_t{row_bytes_} << chunk_bits_) + kSpare);
+        const uint64_t most = n * row_bytes() + 2 * keys.bytes(n) + stripes * (chunk_of_rows() + kSpare);
         try {
             arena_.require(most);
         } catch (const std::bad_alloc &) {
@@ -373,13 +136,10 @@ public:
         }
     }
 
-    // Has memory ready for so many new rows and some more; see Arena. Under no lock.
-    void make_ready(uint64_t rows) { arena_.make_ready(rows * row_bytes_); }
-
     // Counts one more row, if there may be one. Who reserves inserts a row, or gives it back.
     bool reserve() {
         uint64_t rows = reserved_.load(std::memory_order_relaxed);
-        while (rows < limits_.rows) {
+        while (rows < limits().rows) {
             if (reserved_.compare_exchange_weak(rows, rows + 1, std::memory_order_relaxed)) return true;
         }
         return false;
@@ -393,14 +153,9 @@ public:
     };
     Need need(uint32_t stripe, uint64_t hash, uint64_t key_bytes) {
         StripeHeader &header = header_->stripe[stripe];
-        const uint32_t number = rows_end(stripe);
-        Need need{0, KeyIndex(arena_, header).growth(hash), key_bytes == 0 ? 0 : heaps_[stripe].growth(key_bytes)};
-        if (header.free_row != 0 || (number & ((1u << chunk_bits_) - 1)) != 0) return need;
-        need.row = chunk_bytes();
-        if (number >> chunk_bits_ == header.directory_capacity) need.row += 16 * std::max(header.directory_capacity, 8u);
-        return need;
+        return {header.free_row != 0 ? 0 : growth(stripe), KeyIndex(arena_, header).growth(hash),
+                key_bytes == 0 ? 0 : heaps_[stripe].growth(key_bytes)};
     }
-    bool fits(uint64_t bytes) const { return bytes == 0 || arena_.used() + bytes <= limits_.bytes; }
 
     // Calls visit(number) for some rows whose slots are near the hash's. Under the stripe's lock.
     template <class Visit>
@@ -449,11 +204,11 @@ public:
         erased->mark = kFree;
         erased->key = header.free_row;
         header.free_row = number + 1;
-        if (uses_) use(stripe, number)->store(0, std::memory_order_relaxed);
+        if (uses()) use(stripe, number)->store(0, std::memory_order_relaxed);
         header.live.fetch_sub(1, std::memory_order_relaxed);
         header.changes.fetch_add(1, std::memory_order_relaxed);
         changed(stripe, number);
-        if (limits_.rows != UINT64_MAX) give_back();
+        if (limits().rows != UINT64_MAX) give_back();
     }
     // Likewise, by what is stored.
     template <class Keys>
@@ -500,7 +255,7 @@ public:
     }
 
 private:
-    static constexpr uint64_t kChunkBytes = 32768, kSmallChunkBytes = 8192, kSpare = 65536;
+    static constexpr uint64_t kSpare = 65536;
     static constexpr uint32_t kMaxHeld = 1024;
 
     template <class Keys>
@@ -528,50 +283,8 @@ private:
         }
     };
 
-    // Until those are done who may not have seen that somebody watches, or not any more.
-    void wait_for_writers() {
-        for (uint32_t s = 0; s < kStripes; ++s) const WriteGuard guard(*this, s, true);
-    }
-
-    uint64_t chunk_bytes() const { return uint64_t{row_bytes_ + (uses_ ? 8 : 0)} << chunk_bits_; }
-
-    uint32_t add_row(uint32_t stripe) {
-        StripeHeader &header = header_->stripe[stripe];
-        const uint32_t number = rows_end(stripe);
-        if (number >= kMaxRowsPerStripe) throw std::bad_alloc();
-        const uint32_t chunk = number >> chunk_bits_;
-        if ((number & ((1u << chunk_bits_) - 1)) == 0) {
-            if (chunk == header.directory_capacity) grow_directory(header);
-            const uint64_t rows = arena_.allocate(chunk_bytes());
-            arena_.at<uint64_t>(header.directory.load(std::memory_order_relaxed))[chunk] = rows;
-        }
-        header.rows_end.store(number + 1, std::memory_order_relaxed);
-        row(stripe, number)->mark = kFree;
-        return number;
-    }
-
-    void grow_directory(StripeHeader &header) {
-        const uint32_t old_capacity = header.directory_capacity;
-        const uint32_t capacity = old_capacity == 0 ? 8 : old_capacity * 2;
-        const uint64_t grown = arena_.allocate(uint64_t{8} * capacity);
-        if (old_capacity != 0) {
-            const uint64_t old = header.directory.load(std::memory_order_relaxed);
-            std::memcpy(arena_.at(grown), arena_.at(old), uint64_t{8} * old_capacity);
-            arena_.release(old, uint64_t{8} * old_capacity);
-        }
-        header.directory.store(grown, std::memory_order_relaxed);
-        header.directory_capacity = capacity;
-    }
-
-    Arena arena_;
-    uint32_t row_bytes_, chunk_bits_;
-    const bool uses_;
-    const Limits limits_;
     const uint32_t stripe_bits_;
     std::atomic<uint64_t> reserved_{0};  // rows that are there or about to be, where they are limited
-    TableHeader *header_;
-    std::vector<BlockHeap> heaps_;
-    StripeLock locks_[kStripes];
     std::atomic<Changes *> changes_{nullptr};
 };
 

@@ -1,4 +1,4 @@
-"""What all tests share: data, and that nothing is skipped where everything must run."""
+"""What all tests share: data, banks in other processes, and that nothing is skipped where all must run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+from bank_host import BankHost, HostedBank
 from carls.service import BankServer
 from doubles import ScriptedEngine
+
+# How long an example takes says what else the machine does.
+settings.register_profile("carls", deadline=None)
+settings.load_profile("carls")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """In CI a skipped test is a failed one: something that it needs was not set up."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return  # a worker: the session that started it counts
     if os.environ.get("CI") and exitstatus == 0 and reporter.stats.get("skipped"):
         session.exitstatus = 1
 
@@ -41,3 +49,16 @@ def serve() -> Iterator[Callable[..., BankServer]]:
     yield start
     for server in servers:
         server.close(1.0)
+
+
+@pytest.fixture(scope="session")
+def bank_host() -> Iterator[BankHost]:
+    with BankHost() as host:
+        yield host
+
+
+@pytest.fixture
+def hosted(bank_host: BankHost) -> Iterator[HostedBank]:
+    """A new bank in another process, to which nothing is done but by its clients."""
+    with bank_host.bank() as bank:
+        yield bank

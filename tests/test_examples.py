@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 def test_recommender_learns() -> None:
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "recommender.py")], capture_output=True, text=True, timeout=110
+        [sys.executable, str(EXAMPLES / "recommender.py")], capture_output=True, text=True, timeout=250
     )
     assert done.returncode == 0, done.stderr
     error, spread = map(float, re.findall(r"(\d+\.\d+)", done.stdout.splitlines()[0]))

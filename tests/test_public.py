@@ -37,7 +37,7 @@ def test_public_names_of_the_parts() -> None:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[-1][:30])
 def test_code_in_the_pages_works_as_pasted(block: str) -> None:
-    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     comments = re.findall(r"^print\(.*\)  # (.*)$", block, re.MULTILINE)
     printed = done.stdout.splitlines()

@@ -67,10 +67,10 @@ def test_short_form_writes_figures_that_agree(subject, tmp_path):
 
 def test_all_run_by_one_command(tmp_path):
     command = [sys.executable, "-m", "benchmarks", "threads", "--quick", "--out", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=100)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=250)
     assert [path.name for path in tmp_path.iterdir()] == ["threads.json"]
     command[3] = "typing"
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode != 0
     assert "typing" in done.stderr
 

@@ -16,7 +16,7 @@ def test_quick_run(tmp_path: Path) -> None:
         [sys.executable, "-m", "benchmarks.stalls", "--quick", "--json", str(out)],
         cwd=ROOT,
         check=True,
-        timeout=100,
+        timeout=250,
         stdout=subprocess.DEVNULL,
     )
     facts = json.loads(out.read_text())

@@ -25,7 +25,7 @@ from carls.errors import CarlsError
 from carls.service import BankProcess
 
 
-def carls_demo(*arguments, cwd, timeout=100):
+def carls_demo(*arguments, cwd, timeout=250):
     return subprocess.run(
         [sys.executable, "-m", "carls", "demo", *map(str, arguments)],
         cwd=cwd,
@@ -193,7 +193,7 @@ def test_linked_neighbours_are_drawn_from_the_links():
 def test_the_shown_program_works_as_pasted(tmp_path):
     pasted = tmp_path / "pasted.py"
     pasted.write_text(PROGRAM.read_text())
-    done = subprocess.run([sys.executable, pasted], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, pasted], capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     assert float(re.match(r"([\d.]+)% of 500", done.stdout)[1]) > 70
 

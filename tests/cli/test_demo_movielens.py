@@ -40,7 +40,7 @@ def ratings_of(*users):
 SOME = ratings_of([3, 1, 4], range(30), [7, 2, 9, 3])
 
 
-def carls_demo(*arguments, cwd, timeout=100, **environment):
+def carls_demo(*arguments, cwd, timeout=250, **environment):
     return subprocess.run(
         [sys.executable, "-m", "carls", "demo", "movielens", *map(str, arguments)],
         cwd=cwd,

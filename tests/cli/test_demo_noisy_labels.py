@@ -20,7 +20,7 @@ from carls.cli.demo.noisy.problem import asymmetric, noisy, symmetric
 from carls.service import BankProcess
 
 
-def carls_demo(*arguments, cwd, timeout=110, **environment):
+def carls_demo(*arguments, cwd, timeout=250, **environment):
     return subprocess.run(
         [sys.executable, "-m", "carls", "demo", "noisy-labels", *map(str, arguments)],
         cwd=cwd,

@@ -17,7 +17,7 @@ from carls.errors import CarlsError
 from carls.service import BankProcess
 
 
-def carls_demo(*arguments, cwd, timeout=100, **environment):
+def carls_demo(*arguments, cwd, timeout=250, **environment):
     return subprocess.run(
         [sys.executable, "-m", "carls", "demo", "dynamic-normalization", *map(str, arguments)],
         cwd=cwd,

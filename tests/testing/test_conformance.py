@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import carls
+from bank_host import HostedBank
 from carls.bank import Engine
 from carls.service import BankServer
-from carls.service.process import BankProcess
 from carls.testing import BankConformance
 
 
@@ -27,8 +27,8 @@ class TestLoopback(BankConformance):
     """A bank server in another process, over TCP."""
 
     @pytest.fixture
-    def bank(self) -> Iterator[carls.Bank]:
-        with BankProcess() as server, carls.connect(server.url) as bank:
+    def bank(self, hosted: HostedBank) -> Iterator[carls.Bank]:
+        with carls.connect(hosted.url) as bank:
             yield bank
 
 

@@ -42,7 +42,7 @@ def proxy(server: BankProcess) -> Iterator[FaultyProxy]:
 
 @pytest.fixture
 def bank(proxy: FaultyProxy) -> Iterator[carls.Bank]:
-    bank = carls.connect(proxy.url, timeout_s=5.0)
+    bank = carls.connect(proxy.url, timeout_s=60.0)
     yield bank
     proxy.heal()
     bank.close()
@@ -225,8 +225,8 @@ def test_calls_end_at_their_deadline_though_no_byte_passes(
             table.push_gradients([1], ONE, timeout_s=0.2)
         except carls.DeadlineExceededError:
             failed += 1
-        # Not how fast it is, but that it ends: without its deadline it would wait until healed.
-        assert time.monotonic() - began < 3
+        # Not how fast it is, but that it ends by its own deadline: the bank's is a minute.
+        assert time.monotonic() - began < 30
     assert failed
     proxy.heal()
     table.flush(5)

@@ -46,7 +46,7 @@ class _Lookups(torch.utils.data.Dataset):
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_data_loader_with_workers_works_or_names_the_remedy(server, method):
-    with carls.connect(server.url) as bank:
+    with carls.connect(server.url, timeout_s=60.0) as bank:
         table = bank.embeddings("loader", dim=DIM, keys="int64")
         expected = table.lookup(np.arange(4)).values
         loader = torch.utils.data.DataLoader(

@@ -34,7 +34,7 @@ class BankProcess:
         UnavailableError: the server did not start in time; says what it wrote.
     """
 
-    def __init__(self, arguments: Sequence[str] = ("--port", "0"), *, start_timeout_s: float = 30.0) -> None:
+    def __init__(self, arguments: Sequence[str] = ("--port", "0"), *, start_timeout_s: float = 60.0) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `_release`
         self._process = subprocess.Popen(
             [sys.executable, "-m", "carls", "serve", *arguments],
@@ -49,7 +49,7 @@ class BankProcess:
             self.kill()
             raise
 
-    def stop(self, timeout_s: float = 10.0) -> int:
+    def stop(self, timeout_s: float = 30.0) -> int:
         """End the server by SIGTERM and return its exit code. A second call returns it again.
 
         Raises:
