@@ -29,6 +29,7 @@ SUBJECTS = (
     "search",
     "asynchrony",
     "task_nodes",
+    "constants",
     "makers",
 )
 
