@@ -18,6 +18,7 @@ from carls.messages import Floats
 from carls.torch.items import Items
 from carls.torch.local_copy import Copied, LocalCopy
 from carls.torch.negatives import Negatives
+from carls.torch.stored_scores import stored_logsumexp
 from carls.torch.stored_side import OUT, StoredSide
 from carls.torch.transfer import to_device
 
@@ -291,12 +292,10 @@ class BankContrastiveLoss(nn.Module):
         if chosen is not None:
             columns = to_device(chosen, device)
             rows, offsets = rows[columns], None if offsets is None else offsets[columns]
-        scores = scaled @ rows.T if offsets is None else torch.addmm(offsets, scaled, rows.T)
         example, column = self.items.same(places, chosen)
-        scores = scores.index_put(
-            (to_device(example, device), to_device(column, device)), scores.new_tensor(OUT)
-        )
-        return functional.softplus(self.negatives.hardest(scores).logsumexp(dim=1) - positive)
+        left_out = to_device(example, device), to_device(column, device)
+        others = stored_logsumexp(scaled, rows, offsets, left_out, OUT, self.negatives)
+        return functional.softplus(others - positive)
 
     def _check(self, first: torch.Tensor, second: torch.Tensor) -> None:
         for name, outputs, table in (("first", first, self.first), ("second", second, self.second)):

@@ -98,7 +98,7 @@ class LocalCopy:
         if self._coming is not None and self._coming.done():
             coming, self._coming = self._coming, None
             try:
-                self._copied = coming.result() or self._copied
+                self._copied = coming.result()
             except Exception:
                 self._copied = None
                 raise
@@ -148,11 +148,16 @@ class LocalCopy:
             self._coming = None
 
     def _newer(self, copied: Copied | None, step: int) -> Copied | None:
-        """A reading, once another step than the one that is there is announced; None: not yet."""
+        """A reading, once another step than that of `copied` is announced; else `copied`, after a while.
+
+        None once nothing is announced any more: those rows are gone.
+        """
         have = -1 if copied is None else copied.step
         known = self._known(have + 1, _POLL_S)
+        if known == have:
+            return copied
         # Lower, where the trainer went back to an earlier checkpoint and its maker started anew.
-        return None if known in (have, -1) else self._read(known, step)
+        return None if known < 0 else self._read(known, step)
 
     def _known(self, at_least: int, wait_s: float) -> int:
         """The step that all tables are announced to have; waits for `at_least`."""

@@ -27,9 +27,9 @@ class Negatives(Policy):
         """Which of `count` rows all examples of the step are compared with, (c,) int64; None: all."""
         return None
 
-    def hardest(self, scores: torch.Tensor) -> torch.Tensor:
-        """Of the scores (n, c) of all compared rows those that count, (n, up to c)."""
-        return scores
+    def hardest(self, scores: torch.Tensor) -> torch.Tensor | None:  # noqa: ARG002
+        """Which of the compared rows count for each query by their scores (n, c), (n, k) int64; None: all."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,10 @@ class Hardest(Negatives):
         super().__post_init__()
         self.require(self.k >= 1 and self.k == int(self.k), "k", "an integer >= 1")
 
-    def hardest(self, scores: torch.Tensor) -> torch.Tensor:
-        return scores.topk(min(int(self.k), scores.shape[1]), dim=1, sorted=False).values
+    def hardest(self, scores: torch.Tensor) -> torch.Tensor | None:
+        if self.k >= scores.shape[1]:
+            return None
+        return scores.topk(int(self.k), dim=1, sorted=False).indices
 
 
 @dataclass(frozen=True)
