@@ -6,9 +6,10 @@ import typer
 
 from carls.cli.demo.films.command import movielens
 from carls.cli.demo.graphs.command import cora, digits
+from carls.cli.demo.icons.command import icons
 from carls.cli.demo.noisy.command import noisy_labels
 from carls.cli.demo.normalization.command import dynamic_normalization
 
 app = typer.Typer(help="A bank, a trainer and a maker learn together on real data.", no_args_is_help=True)
-for command in (digits, cora, dynamic_normalization, movielens, noisy_labels):
+for command in (digits, cora, dynamic_normalization, movielens, noisy_labels, icons):
     app.command()(command)
