@@ -16,10 +16,10 @@ from carls.errors import InvalidValueError
 from carls.keys import Int64s, Keys
 from carls.messages import Floats
 from carls.torch.items import Items
-from carls.torch.local_copy import Copied, LocalCopy
+from carls.torch.local_copy import LocalCopy
 from carls.torch.negatives import Negatives
 from carls.torch.stored_scores import stored_logsumexp
-from carls.torch.stored_side import OUT, StoredSide
+from carls.torch.stored_sides import OUT, Ages, StoredSide, StoredSides
 from carls.torch.transfer import to_device
 
 _POSITIVES = ("bank", "fresh")
@@ -97,8 +97,8 @@ class BankContrastiveLoss(nn.Module):
             the same content; None: each item is its own.
         negatives: `WholeBank()`, `Hardest(k)`, `Sampled(n, seed)`, or the name of one: "whole_bank", ...
         in_batch: share of the loss within the batch, 0 to 1, beside an open gate.
-        temperature: T, above 0; where it is learnt, at the start.
-        learn_temperature: T = exp(-`log_scale`), a parameter of this module; not below 0.01.
+        temperature: T, 1e-6 to 1e6, at least 0.01 where it is learnt; then it is where it starts from.
+        learn_temperature: T = exp(-`log_scale`), a parameter of this module, never below 0.01.
         half_life_steps: above 0; None: rows count the same at any age.
         least_known: share of rows, 0 to 1, as above.
         ramp_steps: the comparison with the bank sets in over so many steps, >= 0; 0: at once.
@@ -139,27 +139,19 @@ class BankContrastiveLoss(nn.Module):
             )
         _require_number("in_batch", in_batch, 0, 1)
         _require_number("least_known", least_known, 0, 1)
-        _require_above("temperature", temperature)
-        if learn_temperature:
-            _require_number("temperature", temperature, 1 / _LARGEST_SCALE, math.inf)
-        if half_life_steps is not None:
-            _require_above("half_life_steps", half_life_steps)
-        if max_age_s is not None:
-            _require_above("max_age_s", max_age_s)
-        _require_steps("ramp_steps", ramp_steps)
-        if max_age_steps is not None:
-            _require_steps("max_age_steps", max_age_steps)
+        least = 1 / _LARGEST_SCALE if learn_temperature else 1e-6
+        _require_number("temperature", temperature, least, 1e6)
+        if not (isinstance(ramp_steps, int) and ramp_steps >= 0):
+            raise InvalidValueError(f"ramp_steps={ramp_steps!r}: expected an integer >= 0")
         if positives not in _POSITIVES:
             raise InvalidValueError(f"positives={positives!r}: expected one of {_POSITIVES}")
         self.first, self.second = first, second
         self.items = Items.of(keys, groups)
         self.negatives = Negatives.of(negatives)
         self.in_batch = in_batch
-        self.half_life_steps = half_life_steps
+        self.ages = Ages(max_age_steps, max_age_s, half_life_steps)
         self.least_known = least_known
         self.ramp_steps = ramp_steps
-        self.max_age_steps = max_age_steps
-        self.max_age_s = max_age_s
         self.positives = positives
         self.last_read: ContrastiveRead | None = None
         self.log_scale: torch.Tensor
@@ -169,7 +161,7 @@ class BankContrastiveLoss(nn.Module):
         else:
             self.register_buffer("log_scale", log_scale)
         self._copy = LocalCopy((first, second), self.items.keys)
-        self._sides: tuple[Copied, tuple[StoredSide, StoredSide]] | None = None
+        self._sides: StoredSides | None = None
         self._opened: int | None = None
 
     @property
@@ -197,7 +189,7 @@ class BankContrastiveLoss(nn.Module):
         places, groups = self.items.find(_keys(keys), len(first))
         scale = self._scale()
         a, b = functional.normalize(first.float()), functional.normalize(second.float())
-        sides = self._bank_sides(self._copy.latest(step), step, a.device)
+        sides = self._bank_sides(step, a.device)
         weights = self._weights(sides, places, step)
         self.last_read = _read(sides, weights, step)
         total = a.new_zeros(())
@@ -208,7 +200,7 @@ class BankContrastiveLoss(nn.Module):
             losses = torch.stack(
                 [
                     self._against_bank(query, side, fresh, scale, places, step)
-                    for query, side, fresh in ((a, sides[1], b), (b, sides[0], a))
+                    for query, side, fresh in ((a, sides.second, b), (b, sides.first, a))
                 ]
             )
             total = total + (to_device(weights, a.device) * losses).sum()
@@ -244,32 +236,26 @@ class BankContrastiveLoss(nn.Module):
         scale = self.log_scale.exp()
         return scale.clamp(max=_LARGEST_SCALE) if isinstance(self.log_scale, nn.Parameter) else scale
 
-    def _bank_sides(
-        self, copied: Copied | None, step: int, device: torch.device
-    ) -> tuple[StoredSide, StoredSide] | None:
-        """Both tables' rows with what may be used of them at `step`."""
+    def _bank_sides(self, step: int, device: torch.device) -> StoredSides | None:
+        """Both tables' rows with what may be used of them at `step`; None before there are any."""
+        copied = self._copy.latest(step)
         if copied is None:
             self._sides = None
-            return None
-        if self._sides is None or self._sides[0] is not copied or self._sides[1][0].rows.device != device:
-            first, second = [StoredSide(rows, device) for rows in copied.sides]
-            self._sides = (copied, (first, second))
-        for side in self._sides[1]:
-            side.look(step, self.max_age_steps, self.max_age_s, self.half_life_steps)
-        return self._sides[1]
+        elif self._sides is None or self._sides.copied is not copied or self._sides.device != device:
+            self._sides = StoredSides(copied, device)
+        return None if self._sides is None else self._sides.look(step, self.ages)
 
-    def _weights(self, sides: tuple[StoredSide, StoredSide] | None, places: Int64s, step: int) -> Floats:
+    def _weights(self, sides: StoredSides | None, places: Int64s, step: int) -> Floats:
         """u (2, n): of the first tower's queries, whose positives are rows of the second, and the reverse."""
         weights = np.zeros((2, len(places)), np.float32)
-        open_ = sides is not None and min(side.usable.mean() for side in sides) >= self.least_known
-        if not open_ or sides is None:
+        if sides is None or sides.known.min() < self.least_known:
             self._opened = None
             return weights
         if self._opened is None or step < self._opened:
             self._opened = step
         ramp = min(1.0, (step - self._opened + 1) / self.ramp_steps) if self.ramp_steps else 1.0
         here = places >= 0
-        for row, side in zip(weights, (sides[1], sides[0]), strict=True):
+        for row, side in zip(weights, (sides.second, sides.first), strict=True):
             row[here] = (1 - self.in_batch) * ramp * side.weight[places[here]]
         return weights
 
@@ -322,13 +308,9 @@ def _within_batch(a: torch.Tensor, b: torch.Tensor, scale: torch.Tensor, groups:
     return torch.stack([scores.logsumexp(dim=1) - own, scores.logsumexp(dim=0) - own])
 
 
-def _read(sides: tuple[StoredSide, StoredSide] | None, weights: Floats, step: int) -> ContrastiveRead:
-    if sides is None:
-        return ContrastiveRead(np.zeros(0, np.int64), 1.0, weights)
-    used = weights.any()
-    staleness = [side.staleness(step) for side in sides] if used else [np.zeros(0, np.int64)]
-    masked = 1.0 - float(np.mean([side.usable.mean() for side in sides]))
-    return ContrastiveRead(np.concatenate(staleness), masked, weights)
+def _read(sides: StoredSides | None, weights: Floats, step: int) -> ContrastiveRead:
+    staleness = np.zeros(0, np.int64) if sides is None or not weights.any() else sides.staleness(step)
+    return ContrastiveRead(staleness, 1.0 if sides is None else 1.0 - float(sides.known.mean()), weights)
 
 
 def _keys(keys: Any) -> Keys:
@@ -338,13 +320,3 @@ def _keys(keys: Any) -> Keys:
 def _require_number(name: str, value: Any, least: float, most: float) -> None:
     if not (isinstance(value, int | float) and least <= value <= most):
         raise InvalidValueError(f"{name}={value!r}: expected a number from {least:g} to {most:g}")
-
-
-def _require_above(name: str, value: Any) -> None:
-    if not (isinstance(value, int | float) and 0 < value < math.inf):
-        raise InvalidValueError(f"{name}={value!r}: expected a finite number > 0")
-
-
-def _require_steps(name: str, value: Any) -> None:
-    if not (isinstance(value, int) and value >= 0):
-        raise InvalidValueError(f"{name}={value!r}: expected an integer >= 0")
