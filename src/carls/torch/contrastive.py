@@ -196,10 +196,11 @@ class BankContrastiveLoss(nn.Module):
         if (weights < 1).any():
             rest = to_device(1 - weights, a.device)
             total = total + (rest * _within_batch(a, b, scale, groups)).sum()
-        if sides is not None and (weights > 0).any():
+        if sides is not None and weights.any():
+            compared = _Compared.of(places, self.items, self.negatives, step, a.device)
             losses = torch.stack(
                 [
-                    self._against_bank(query, side, fresh, scale, places, step)
+                    self._against_bank(query * scale, side, fresh, compared)
                     for query, side, fresh in ((a, sides.second, b), (b, sides.first, a))
                 ]
             )
@@ -260,27 +261,15 @@ class BankContrastiveLoss(nn.Module):
         return weights
 
     def _against_bank(
-        self,
-        query: torch.Tensor,
-        side: StoredSide,
-        fresh: torch.Tensor,
-        scale: torch.Tensor,
-        places: Int64s,
-        step: int,
+        self, query: torch.Tensor, side: StoredSide, fresh: torch.Tensor, compared: _Compared
     ) -> torch.Tensor:
-        """(n,) bank losses of the queries; of those without a row of their own it is not used."""
-        device = query.device
-        scaled = query * scale
-        own = fresh if self.positives == "fresh" else side.rows[to_device(np.maximum(places, 0), device)]
-        positive = (scaled * own).sum(dim=1)
-        chosen = self.negatives.rows(len(side.rows), step)
+        """(n,) bank losses of the queries, over T; of those without a row of their own it is not used."""
+        own = fresh if self.positives == "fresh" else side.rows[compared.own]
+        positive = (query * own).sum(dim=1)
         rows, offsets = side.rows, side.offsets
-        if chosen is not None:
-            columns = to_device(chosen, device)
-            rows, offsets = rows[columns], None if offsets is None else offsets[columns]
-        example, column = self.items.same(places, chosen)
-        left_out = to_device(example, device), to_device(column, device)
-        others = stored_logsumexp(scaled, rows, offsets, left_out, OUT, self.negatives)
+        if compared.columns is not None:
+            rows, offsets = rows[compared.columns], None if offsets is None else offsets[compared.columns]
+        others = stored_logsumexp(query, rows, offsets, compared.left_out, OUT, self.negatives)
         return functional.softplus(others - positive)
 
     def _check(self, first: torch.Tensor, second: torch.Tensor) -> None:
@@ -295,6 +284,31 @@ class BankContrastiveLoss(nn.Module):
                 f"first has {len(first)} rows on {first.device} and second {len(second)} on {second.device}: "
                 "expected both towers' outputs for the same items, on one device"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """What the examples of a batch are compared with, in both directions, on the device.
+
+    Attributes:
+        own: (n,) int64 places of the examples' rows; 0 for those that are no items.
+        columns: (c,) int64 places of the rows to compare with; None: all.
+        left_out: (m,) int64 examples and (m,) int64 columns of the pairs that are the same thing.
+    """
+
+    own: torch.Tensor
+    columns: torch.Tensor | None
+    left_out: tuple[torch.Tensor, torch.Tensor]
+
+    @staticmethod
+    def of(places: Int64s, items: Items, negatives: Negatives, step: int, device: torch.device) -> _Compared:
+        chosen = negatives.rows(len(items.keys), step)
+        example, column = items.same(places, chosen)
+        return _Compared(
+            own=to_device(np.maximum(places, 0), device),
+            columns=None if chosen is None else to_device(chosen, device),
+            left_out=(to_device(example, device), to_device(column, device)),
+        )
 
 
 def _within_batch(a: torch.Tensor, b: torch.Tensor, scale: torch.Tensor, groups: Int64s) -> torch.Tensor:
