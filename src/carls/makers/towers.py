@@ -44,17 +44,18 @@ class TowerMaker(KnowledgeMaker):
                 f"TowerMaker(tables={names}): expected a table of its own for each tower"
             )
         self.encode = encode
-        self.tables = tables
+        self.tables = names
+        self.rows = tables
 
     def make(self, model: Model, keys: Keys) -> Sequence[Write]:
         given = self.encode(model, keys)
-        if len(given) != len(self.tables):
+        if len(given) != len(self.rows):
             raise InvalidValueError(
-                f"encode gave {len(given)} arrays: expected one for each of the {len(self.tables)} tables"
+                f"encode gave {len(given)} arrays: expected one for each of the {len(self.rows)} tables"
             )
         return [
             Write(table.name, keys, _embeddings(table, array, len(keys)))
-            for table, array in zip(self.tables, given, strict=True)
+            for table, array in zip(self.rows, given, strict=True)
         ]
 
 
