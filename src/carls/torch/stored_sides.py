@@ -75,11 +75,12 @@ class StoredSide:
             logs -= (elapsed * (math.log(2) / ages.half_life_steps)).astype(np.float32)
         self.weight = np.exp(logs)
         self.offsets = to_device(logs, self.rows.device) if logs.any() else None
+        steps = self._copied.rows.step[self.usable]
+        self._steps: Int64s = steps[steps >= 0]
 
     def staleness(self, step: int) -> Int64s:
         """`step` less the row's, of each usable row whose writer said one."""
-        steps = self._copied.rows.step[self.usable]
-        elapsed: Int64s = step - steps[steps >= 0]
+        elapsed: Int64s = step - self._steps
         return elapsed
 
 

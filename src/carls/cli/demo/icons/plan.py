@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from carls.cli.demo.comparison.plan import Plan
 from carls.cli.demo.icons.recipe import BANK, GOAL, IN_BATCH, SYNCHRONOUS, IconRecipe
@@ -21,8 +22,15 @@ def plan_of(split: str, seeds: int, epochs: int | None, quick: bool, positives: 
     bank, inside = [replace(recipe, positives=positives) for recipe in (BANK, SYNCHRONOUS)]
     in_batch = IN_BATCH
     if quick or epochs is not None:
-        bank, in_batch, inside = [replace(recipe, epochs=epochs or 1) for recipe in (bank, in_batch, inside)]
-        return Plan(carls=bank, baseline=in_batch, synchronous=inside, seeds=1 if quick else seeds)
+        shorter = partial(replace, epochs=epochs or 1)
+        if quick:
+            shorter = partial(shorter, ramp_steps=20, refresh_steps=20)
+        return Plan(
+            carls=shorter(bank),
+            baseline=shorter(in_batch),
+            synchronous=shorter(inside),
+            seeds=1 if quick else seeds,
+        )
     raced = split == "random" and positives == "bank"
     return Plan(
         carls=bank,
