@@ -31,8 +31,9 @@ def test_public_names_of_the_parts() -> None:
     for part in (carls.makers, carls.torch):
         assert part.__all__ == sorted(part.__all__)
         assert all(getattr(part, name).__doc__ for name in part.__all__)
-    assert {"LabelMaker", "LabelQualityMaker"} <= set(carls.makers.__all__)
+    assert {"LabelMaker", "LabelQualityMaker", "TowerMaker"} <= set(carls.makers.__all__)
     assert {"CurriculumLoss", "Filter", "Relabel", "SoftWeights"} <= set(carls.torch.__all__)
+    assert {"BankContrastiveLoss", "Hardest", "Sampled", "WholeBank"} <= set(carls.torch.__all__)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[-1][:30])

@@ -103,3 +103,9 @@ class Table:
 
     def labels(self, keys):
         return self._labels[keys.integers]
+
+
+def encode_twice(model, keys):
+    """Of key k two rows: k times the checkpoint's "factor", and that backwards and twice as wide."""
+    rows = np.repeat(keys.integers[:, None], DIM, axis=1) * model.tensors["factor"]
+    return rows, np.concatenate([-rows, -rows], axis=1)

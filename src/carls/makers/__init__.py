@@ -8,6 +8,7 @@ from carls.makers.process import MakerProcess
 from carls.makers.progress import Progress
 from carls.makers.runner import MakerRunner
 from carls.makers.schedules import AllKeys, MostRequested, Schedule, StalestFirst
+from carls.makers.towers import TowerMaker
 
 __all__ = [
     "AllKeys",
@@ -23,5 +24,6 @@ __all__ = [
     "Schedule",
     "StalestFirst",
     "Stretching",
+    "TowerMaker",
     "Write",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -47,9 +48,14 @@ class Recorder:
         self._staleness.append(staleness)
         self._left_out.append(left_out)
 
-    def finish(self, score: Callable[[], float], waited_s: float = 0.0) -> Run:
-        """Test all copies, by `score` of the model with their state, in percent. Leaves the model as it was
-        after the last step."""
+    def finish(
+        self,
+        score: Callable[[], float],
+        waited_s: float = 0.0,
+        others: Mapping[str, Callable[[], float]] = MappingProxyType({}),
+    ) -> Run:
+        """Test all copies, by `score` of the model with their state, in percent, and the last one by `others`
+        as well. Leaves the model as it was after the last step."""
         curve = []
         for done, spent, copy in self._copies:
             self._model.load_state_dict(copy)
@@ -60,4 +66,5 @@ class Recorder:
             staleness=np.concatenate([none, *self._staleness]),
             left_out=float(np.mean(self._left_out)) if self._left_out else 0.0,
             waited_s=waited_s,
+            others={name: measure() for name, measure in others.items()},
         )

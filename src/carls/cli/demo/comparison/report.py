@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from rich.table import Table
@@ -56,6 +57,8 @@ def to_tables(outcome: Outcome[R], title: str, score: str, baseline: str) -> lis
         baseline: what the case without a bank does, in a few words.
     """
     tables = [_score_table(outcome, title, score, baseline)]
+    if outcome.runs["carls"][0].others:
+        tables.append(_others_table(outcome, baseline))
     if outcome.plan.every_step is not None and outcome.plan.goal is not None:
         tables.append(_race_table(outcome, outcome.plan.goal))
     if outcome.plan.sweep_seeds:
@@ -76,10 +79,23 @@ def _score_table(outcome: Outcome[R], title: str, score: str, baseline: str) -> 
         table.add_row(
             methods.get(case, case),
             f"{np.mean(scores):.1f} %",
-            "-" if len(runs) == 1 else f"{np.std(scores, ddof=1):.1f}",
+            _deviation(scores),
             f"{np.mean([run.best_score for run in runs]):.1f} %",
             f"{np.mean([run.steps_per_s for run in runs]):.0f}",
             _staleness(runs),
+        )
+    return table
+
+
+def _others_table(outcome: Outcome[R], baseline: str) -> Table:
+    names = list(outcome.runs["carls"][0].others)
+    table = _table("After the last step, too", [heading for name in names for heading in (name, "sd")])
+    methods = {"baseline": baseline}
+    for case in CASES:
+        values = [[run.others[name] for run in outcome.runs[case]] for name in names]
+        table.add_row(
+            methods.get(case, case),
+            *(cell for of_seeds in values for cell in (f"{np.mean(of_seeds):.1f} %", _deviation(of_seeds))),
         )
     return table
 
@@ -111,12 +127,16 @@ def _sweep_table(outcome: Outcome[R], score: str) -> Table:
     return table
 
 
-def _table(title: str, headings: tuple[str, ...]) -> Table:
+def _table(title: str, headings: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("", no_wrap=True)
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def _deviation(values: list[float]) -> str:
+    return "-" if len(values) == 1 else f"{np.std(values, ddof=1):.1f}"
 
 
 def _staleness(runs: list[Run]) -> str:
@@ -141,6 +161,7 @@ def _figures(runs: list[Run], score: str) -> list[Figure]:
     figures: list[Figure] = [
         (score, "%", lambda run: run.score),
         (f"{score}, best on the way", "%", lambda run: run.best_score),
+        *((name, "%", partial(_other, name)) for name in runs[0].others),
         _SPEED,
     ]
     if all(len(run.staleness) for run in runs):
@@ -151,6 +172,10 @@ def _figures(runs: list[Run], score: str) -> list[Figure]:
             ("waited for the maker", "s", lambda run: run.waited_s),
         ]
     return figures
+
+
+def _other(name: str, run: Run) -> float:
+    return run.others[name]
 
 
 def _percentile(run: Run, percent: float) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,14 @@ class Run:
         staleness: int64, (trainer step - row step) of every row used; empty without a bank.
         left_out: mean share of rows that could not be used, 0 to 1.
         waited_s: seconds of waiting for the maker.
+        others: what else was measured after the last step, in percent, by name.
     """
 
     curve: npt.NDArray[np.float64]
     staleness: npt.NDArray[np.int64]
     left_out: float
     waited_s: float
+    others: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
