@@ -103,3 +103,13 @@ class Table:
 
     def labels(self, keys):
         return self._labels[keys.integers]
+
+
+class Encoder:
+    """A row for each text key, turned by the checkpoint's tensor "turn"."""
+
+    def __init__(self, keys, vectors):
+        self._rows = dict(zip(keys, vectors, strict=True))
+
+    def embed(self, model, keys):
+        return np.array([self._rows[key] for key in keys]) @ model.tensors["turn"]

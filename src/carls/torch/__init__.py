@@ -3,6 +3,7 @@
 from carls.torch.curricula import Curriculum, Filter, Relabel, SoftWeights
 from carls.torch.curriculum import CurriculumLoss, CurriculumRead
 from carls.torch.embedding import DynamicEmbedding
+from carls.torch.graph_forms import Contrastive, GraphForm, SquaredDistance
 from carls.torch.losses import SampledSigmoidLoss, SampledSoftmaxLoss
 from carls.torch.memory import Clusters, GaussianMemory
 from carls.torch.normalization import DynamicNormalization
@@ -11,6 +12,7 @@ from carls.torch.sparse_features import SparseFeatureEmbedding
 
 __all__ = [
     "Clusters",
+    "Contrastive",
     "Curriculum",
     "CurriculumLoss",
     "CurriculumRead",
@@ -18,6 +20,7 @@ __all__ = [
     "DynamicNormalization",
     "Filter",
     "GaussianMemory",
+    "GraphForm",
     "GraphRegularizer",
     "NeighbourRead",
     "Relabel",
@@ -25,4 +28,5 @@ __all__ = [
     "SampledSoftmaxLoss",
     "SoftWeights",
     "SparseFeatureEmbedding",
+    "SquaredDistance",
 ]
