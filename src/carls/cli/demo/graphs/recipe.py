@@ -90,6 +90,7 @@ CHOSEN = {
         GraphRecipe(
             steps=300,
             hidden=64,
+            weight_decay=5e-4,
             vertex_batch=512,
             graph_weight=10.0,
             ramp_steps=100,
