@@ -153,7 +153,7 @@ class Ragged:
 
     def take(self, rows: npt.ArrayLike) -> Ragged:
         """The lists of `rows` ((m,) integers), in that order."""
-        chosen = np.asarray(rows, np.int64)
+        chosen = np.arange(len(self))[np.asarray(rows, np.int64)]
         starts, lengths = self.offsets[chosen], self.lengths[chosen]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)

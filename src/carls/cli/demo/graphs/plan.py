@@ -30,7 +30,7 @@ def plan_of(chosen: Chosen, seeds: int, steps: int | None, quick: bool) -> Plan[
         synchronous=with_graph,
         seeds=seeds,
         goal=chosen.goal,
-        every_step=replace(with_graph, refresh_steps=1),
+        every_step=chosen.every_step,
         race_seeds=seeds,
         sweep_seeds=seeds,
     )
