@@ -110,7 +110,7 @@ CHOSEN = {
             temperature=0.5,
             anchored=True,
         ),
-        GraphRecipe(steps=400, hidden=64, learning_rate=1e-2, weight_decay=5e-4, dropout=0.5),
+        GraphRecipe(steps=60, hidden=64, weight_decay=5e-3, dropout=0.5),
         goal=74.0,
         fresh_weight=30.0,
     ),
