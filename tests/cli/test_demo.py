@@ -250,8 +250,9 @@ def test_the_learned_graph_is_read_while_it_changes(way):
             rows = bank.features("t.graph", neighbour_columns(), keys="int64").lookup(problem.keys)
             assert rows.found.all()
             # The first checkpoint meets no embeddings yet and writes the given graph.
-            assert rows["neighbours"].lengths.min() > 5
-            assert rows["neighbours"].lengths.max() <= 15
+            assert rows["neighbours"].lengths.min() >= 5
+            assert rows["neighbours"].lengths.mean() > 5
+            assert rows["neighbours"].lengths.max() <= 10
             assert known.regularizer.last_read.masked == 0
         assert bank.tables() == []
 

@@ -22,7 +22,7 @@ from carls.torch.neighbours import Neighbours
 #: Vertices given to a maker at a time: all of them.
 MAKER_BATCH = 4096
 #: Neighbours that a maker looks for.
-LEARNED_NEIGHBOURS = 10
+LEARNED_NEIGHBOURS = 5
 
 Batch = npt.NDArray[np.int64]
 
