@@ -72,6 +72,7 @@ class GraphMaker(KnowledgeMaker):
             raise InvalidRequestError(
                 f"GraphMaker(learned_share={learned_share!r}): expected a number from 0 to 1"
             )
+        self.tables = (graph.name,)
         self.vertices = vertices
         self.graph = graph
         self.k = int(k)

@@ -35,6 +35,7 @@ class VertexEmbeddingMaker(KnowledgeMaker):
 
     def __init__(self, vertices: EmbeddingTable, embed: Embed) -> None:
         require_embeddings("VertexEmbeddingMaker", vertices)
+        self.tables = (vertices.name,)
         self.vertices = vertices
         self.embed = embed
 

@@ -53,6 +53,7 @@ class Together(KnowledgeMaker):
     """Several makers that walk the same keys in one process."""
 
     def __init__(self, makers: Sequence[KnowledgeMaker]) -> None:
+        self.tables = [table for maker in makers for table in maker.tables]
         self.makers = makers
 
     def make(self, model: Model, keys: Keys) -> Sequence[Write]:
