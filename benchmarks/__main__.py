@@ -19,6 +19,7 @@ SUBJECTS = (
     "remote",
     "redis_server",
     "training_step",
+    "neighbours",
     "optimizers",
     "stalls",
     "memory",

@@ -19,6 +19,7 @@ LAYERS = [
     {"wire", "bank"},
     {"service"},
     {"client"},
+    {"graphs"},
     {"testing", "makers", "mtl"},
     {"torch"},
     {"cli"},

@@ -25,13 +25,15 @@ def test_public_names() -> None:
 
 
 def test_public_names_of_the_parts() -> None:
+    import carls.graphs
     import carls.makers
     import carls.torch
 
-    for part in (carls.makers, carls.torch):
+    for part in (carls.graphs, carls.makers, carls.torch):
         assert part.__all__ == sorted(part.__all__)
         assert all(getattr(part, name).__doc__ for name in part.__all__)
-    assert {"LabelMaker", "LabelQualityMaker", "TowerMaker"} <= set(carls.makers.__all__)
+    makers = {"GraphMaker", "LabelMaker", "LabelQualityMaker", "TowerMaker", "VertexEmbeddingMaker"}
+    assert makers <= set(carls.makers.__all__)
     assert {"CurriculumLoss", "Filter", "Relabel", "SoftWeights"} <= set(carls.torch.__all__)
     assert {"BankContrastiveLoss", "Hardest", "Sampled", "WholeBank"} <= set(carls.torch.__all__)
 

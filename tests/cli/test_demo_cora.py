@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from carls.cli.demo.graphs.cora import cora, load
-from carls.cli.demo.graphs.cora_archive import DIGEST, CoraArrays, download, parse
+from carls.cli.demo.graphs.cora_archive import DIGEST, download, parse
+from carls.cli.demo.graphs.cora_splits import nsl_split, planetoid_split
 from carls.errors import CarlsError
 
 CONTENT = "\n".join(
@@ -152,13 +153,16 @@ def test_a_damaged_file_is_named(nowhere):
         load()
 
 
-def test_given_data_is_cora_with_the_known_split(data_folder):
+def test_given_data_is_cora_with_the_known_splits(data_folder):
     arrays = load()
     assert arrays.digest() == DIGEST
-    train, test = arrays.split()
+    train, test = nsl_split(len(arrays.words))
     with np.load(data_folder / "cora" / "cora.npz", allow_pickle=False) as file:
         np.testing.assert_array_equal(train, file["nsl_train"])
         np.testing.assert_array_equal(test, file["nsl_test"])
+        train, test = planetoid_split()
+        np.testing.assert_array_equal(train, np.sort(file["planetoid_train"]))
+        np.testing.assert_array_equal(test, np.sort(file["planetoid_test"]))
 
 
 def test_real_data_written_as_the_original_is_read_back(data_folder):
@@ -175,16 +179,27 @@ def test_real_data_written_as_the_original_is_read_back(data_folder):
         assert download(url).digest() == DIGEST
 
 
-def test_problem_keeps_test_papers_out_of_the_labels(data_folder):
-    problem = cora(seed=0)
+@pytest.mark.parametrize(("split", "labelled", "tested"), [("nsl", 2155, 553), ("planetoid", 140, 1000)])
+def test_problem_keeps_test_papers_out_of_the_labels(data_folder, split, labelled, tested):
+    problem = cora(seed=0, split=split, neighbours="links")
     assert problem.features.shape == (2708, 1433)
-    assert len(problem.labelled) == 2155
-    assert len(problem.test_labels) == 553
-    test = CoraArrays.split(load())[1]
-    assert not set(test) & set(problem.labelled)
+    assert len(problem.labelled) == labelled
+    assert len(problem.test_labels) == tested
+    test = (nsl_split(2708) if split == "nsl" else planetoid_split())[1]
+    assert (problem.known_labels[test] == -1).all()
+    assert (problem.known_labels >= 0).sum() == labelled
     np.testing.assert_array_equal(problem.test_features, problem.features[test])
+
+
+def test_neighbours_are_drawn_from_the_links_or_ranked(data_folder):
     linked = {tuple(edge) for edge in load().edges.tolist()}
-    for vertex, near in enumerate(problem.neighbours):
-        assert len(near) <= 5
-        assert len(set(near.tolist())) == len(near)
-        assert all((min(vertex, n), max(vertex, n)) in linked for n in near.tolist())
+    links = cora(seed=0, split="nsl", neighbours="links").neighbours
+    ranked = cora(seed=0, split="nsl", neighbours="pagerank").neighbours
+    for lists, most in ((links, 5), (ranked, 32)):
+        assert np.diff(lists.offsets).max() == most
+        assert len(lists) == 2708
+    for vertex in range(2708):
+        near = links.neighbours.integers[links.offsets[vertex] : links.offsets[vertex + 1]].tolist()
+        assert len(set(near)) == len(near)
+        assert all((min(vertex, n), max(vertex, n)) in linked for n in near)
+    assert len(ranked.neighbours) > 5 * len(links.neighbours)

@@ -109,3 +109,13 @@ def encode_twice(model, keys):
     """Of key k two rows: k times the checkpoint's "factor", and that backwards and twice as wide."""
     rows = np.repeat(keys.integers[:, None], DIM, axis=1) * model.tensors["factor"]
     return rows, np.concatenate([-rows, -rows], axis=1)
+
+
+class Encoder:
+    """A row for each text key, turned by the checkpoint's tensor "turn"."""
+
+    def __init__(self, keys, vectors):
+        self._rows = dict(zip(keys, vectors, strict=True))
+
+    def embed(self, model, keys):
+        return np.array([self._rows[key] for key in keys]) @ model.tensors["turn"]

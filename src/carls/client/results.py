@@ -151,6 +151,15 @@ class Ragged:
     def __iter__(self) -> Iterator[list[Any]]:
         return (self[row] for row in range(len(self)))
 
+    def take(self, rows: npt.ArrayLike) -> Ragged:
+        """The lists of `rows` ((m,) integers), in that order."""
+        chosen = np.arange(len(self))[np.asarray(rows, np.int64)]
+        starts, lengths = self.offsets[chosen], self.lengths[chosen]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        kept = self.values.take(places) if isinstance(self.values, Keys) else self.values[places]
+        return Ragged(offsets, kept)
+
     @cached_property
     def _list(self) -> list[Any]:
         return list(self.values.tolist())

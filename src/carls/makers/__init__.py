@@ -1,5 +1,6 @@
 """Makers: processes beside the trainers that infer knowledge and write it to the bank."""
 
+from carls.makers.graph import GraphMaker
 from carls.makers.intervals import EveryCheckpoint, Interval, Stretching
 from carls.makers.label_quality import LabelQualityMaker
 from carls.makers.labels import LabelMaker
@@ -9,10 +10,12 @@ from carls.makers.progress import Progress
 from carls.makers.runner import MakerRunner
 from carls.makers.schedules import AllKeys, MostRequested, Schedule, StalestFirst
 from carls.makers.towers import TowerMaker
+from carls.makers.vertices import VertexEmbeddingMaker
 
 __all__ = [
     "AllKeys",
     "EveryCheckpoint",
+    "GraphMaker",
     "Interval",
     "KnowledgeMaker",
     "LabelMaker",
@@ -25,5 +28,6 @@ __all__ = [
     "StalestFirst",
     "Stretching",
     "TowerMaker",
+    "VertexEmbeddingMaker",
     "Write",
 ]

@@ -4,6 +4,7 @@ from carls.torch.contrastive import BankContrastiveLoss, ContrastiveRead
 from carls.torch.curricula import Curriculum, Filter, Relabel, SoftWeights
 from carls.torch.curriculum import CurriculumLoss, CurriculumRead
 from carls.torch.embedding import DynamicEmbedding
+from carls.torch.graph_forms import Contrastive, GraphForm, SquaredDistance
 from carls.torch.losses import SampledSigmoidLoss, SampledSoftmaxLoss
 from carls.torch.memory import Clusters, GaussianMemory
 from carls.torch.negatives import Hardest, Negatives, Sampled, WholeBank
@@ -14,6 +15,7 @@ from carls.torch.sparse_features import SparseFeatureEmbedding
 __all__ = [
     "BankContrastiveLoss",
     "Clusters",
+    "Contrastive",
     "ContrastiveRead",
     "Curriculum",
     "CurriculumLoss",
@@ -22,6 +24,7 @@ __all__ = [
     "DynamicNormalization",
     "Filter",
     "GaussianMemory",
+    "GraphForm",
     "GraphRegularizer",
     "Hardest",
     "Negatives",
@@ -32,5 +35,6 @@ __all__ = [
     "SampledSoftmaxLoss",
     "SoftWeights",
     "SparseFeatureEmbedding",
+    "SquaredDistance",
     "WholeBank",
 ]

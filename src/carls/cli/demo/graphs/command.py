@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.syntax import Syntax
 
-from carls.cli.demo.graphs.recipe import CORA, DIGITS, Recipe
 from carls.cli.demo.options import (
     BankUrl,
     Json,
@@ -23,82 +21,83 @@ from carls.cli.demo.options import (
     check_server,
     require,
     require_extra,
-    together,
-    written,
 )
-from carls.cli.results import write_json
-
-if TYPE_CHECKING:
-    from carls.cli.demo.graphs.problem import Problem
 
 #: The program that the demo shows.
 PROGRAM = Path(__file__).with_name("lines.py")
 
+Quick = Annotated[bool, typer.Option("--quick", help="One seed and few steps: shows that it runs.")]
+
 
 def digits(
     labels: Annotated[int, typer.Option(help="How many images have their labels known.")] = 50,
+    neighbours: Annotated[
+        str, typer.Option(help="By pixels alone, or half by what the network makes of them: pixels, learned.")
+    ] = "pixels",
     seeds: Seeds = 5,
     steps: Steps = None,
+    quick: Quick = False,
     json: Json = None,
     plot: Plot = Path("carls-digits.png"),
     bank: BankUrl = None,
 ) -> None:
     """Handwritten digits from few labels: neighbours in the bank teach what labels do not."""
     require_extra()
-    from carls.cli.demo.graphs.digits import digits as problem
     from carls.cli.demo.graphs.digits import largest_label_count
+    from carls.cli.demo.graphs.recipe import CHOSEN, LEARNED_SHARE
 
     require(1 <= labels <= largest_label_count(), "labels", labels, f"1 to {largest_label_count()}")
-    arguments = {"labels": labels, "seeds": seeds, "steps": steps, "bank": bank}
-    _demo("digits", lambda seed: problem(seed, labels), DIGITS, arguments, json, plot)
+    require(neighbours in ("pixels", "learned"), "neighbours", neighbours, "pixels or learned")
+    check_count("steps", steps)
+    check_options(seeds, json, plot)
+    check_server(bank)
+    from carls.cli.demo.comparison.command import compare
+    from carls.cli.demo.graphs.paradigm import Digits
+    from carls.cli.demo.graphs.plan import plan_of
+
+    chosen = CHOSEN["digits"]
+    if neighbours == "learned":
+        chosen = replace(chosen, with_graph=replace(chosen.with_graph, learned_share=LEARNED_SHARE))
+    Console().print(_lines())
+    config = {"labels": labels, "neighbours": neighbours}
+    title = f"Digits, {labels} labels, neighbours by {neighbours}"
+    compare(Digits(labels), plan_of(chosen, seeds, steps, quick), title, config, json, plot, bank)
 
 
 def cora(
+    split: Annotated[
+        str, typer.Option(help="Which papers have labels: nsl (2155), planetoid (140).")
+    ] = "nsl",
+    neighbours: Annotated[
+        str | None, typer.Option(help="links, pagerank; what suits the split if not given.")
+    ] = None,
     seeds: Seeds = 3,
     steps: Steps = None,
+    quick: Quick = False,
     json: Json = None,
     plot: Plot = Path("carls-cora.png"),
     bank: BankUrl = None,
 ) -> None:
     """Papers by their words and citations: the same code on a given graph."""
     require_extra()
-    from carls.cli.demo.graphs.cora import cora as problem
+    from carls.cli.demo.graphs.cora import NEIGHBOURS, SPLITS, load
+    from carls.cli.demo.graphs.recipe import CHOSEN
 
-    _demo("cora", problem, CORA, {"seeds": seeds, "steps": steps, "bank": bank}, json, plot)
-
-
-def _demo(
-    name: str,
-    problem_of: Callable[[int], Problem],
-    recipes: Mapping[str, Recipe],
-    arguments: dict[str, Any],
-    json: Path | None,
-    plot: Path,
-) -> None:
-    seeds, steps = arguments["seeds"], arguments["steps"]
-    check_options(seeds, json, plot)
+    require(split in SPLITS, "split", split, " or ".join(SPLITS))
+    neighbours = SPLITS[split] if neighbours is None else neighbours
+    require(neighbours in NEIGHBOURS, "neighbours", neighbours, " or ".join(NEIGHBOURS))
     check_count("steps", steps)
-    check_server(arguments["bank"])
-    problem_of(0)  # data that is not there is found out before anything is started
-    # These import torch and matplotlib, for which there was no need so far.
-    from carls.cli.demo.graphs.experiment import run_experiment
-    from carls.cli.demo.graphs.plot import write_plot
-    from carls.cli.demo.graphs.report import to_results, to_table
+    check_options(seeds, json, plot)
+    check_server(bank)
+    load()  # what is not there is found out before anything is started
+    from carls.cli.demo.comparison.command import compare
+    from carls.cli.demo.graphs.paradigm import Cora
+    from carls.cli.demo.graphs.plan import plan_of
 
-    console = Console()
-    with_graph, without = (
-        recipe if steps is None else replace(recipe, steps=steps)
-        for recipe in (recipes["with graph"], recipes["without"])
-    )
-    outcome = run_experiment(name, problem_of, with_graph, without, seeds, arguments["bank"], console)
-    if json is not None:
-        config = {**arguments, "with graph": asdict(with_graph), "without": asdict(without)}
-        write_json(json, f"demo {name}", config, to_results(outcome))
-    write_plot(plot, name, outcome)
-    console.print(_lines())
-    console.print(to_table(name, outcome))
-    console.print(f"{together(outcome.processes)} (the last seed's maker).")
-    console.print(written(json, plot), soft_wrap=True)
+    config = {"split": split, "neighbours": neighbours}
+    title = f"Cora, {split} split, neighbours by {neighbours}"
+    plan = plan_of(CHOSEN[f"cora, {split}"], seeds, steps, quick)
+    compare(Cora(split, neighbours), plan, title, config, json, plot, bank)
 
 
 def _lines() -> Syntax:

@@ -9,29 +9,37 @@ import numpy as np
 
 from carls.cli.demo.data_file import DataFile, read_arrays
 from carls.cli.demo.graphs.cora_archive import DIGEST, URL, CoraArrays, download
-from carls.cli.demo.graphs.graph import linked_neighbours
+from carls.cli.demo.graphs.cora_splits import nsl_split, planetoid_split
+from carls.cli.demo.graphs.graph import linked_neighbours, ranked_neighbours
 from carls.cli.demo.graphs.problem import Problem
 from carls.errors import CarlsError
 
 FILE = DataFile("Cora", Path("cora") / "cora.npz")
 
 
-def cora(seed: int) -> Problem:
-    """The papers with the split of the neural-structured-learning example.
+#: The splits, and the neighbours that suit them.
+SPLITS = {"nsl": "links", "planetoid": "pagerank"}
+NEIGHBOURS = ("links", "pagerank")
 
-    All papers are vertices; of the 553 test papers the words and the links are known, not the
-    labels. Of a paper with more than 5 links, 5 are drawn by `seed`.
+
+def cora(seed: int, split: str, neighbours: str) -> Problem:
+    """The papers, all of which are vertices; of the test papers the words and the links are known.
+
+    Args:
+        seed: draws 5 links of a paper that has more, for "links".
+        split: "nsl": 2155 labelled papers, tested on the other 553; "planetoid": 140 labelled papers,
+            tested on 1000.
+        neighbours: "links" or "pagerank".
     """
     arrays = load()
-    words = arrays.words.astype(np.float32)
-    train, test = arrays.split()
-    neighbours = linked_neighbours(arrays.edges, len(words), seed)
+    words, n = arrays.words.astype(np.float32), len(arrays.words)
+    train, test = nsl_split(n) if split == "nsl" else planetoid_split()
+    linked = neighbours == "links"
     return Problem(
         features=words,
         labels=arrays.labels,
         labelled=train,
-        neighbours=neighbours,
-        weights=[np.ones(len(near), np.float32) for near in neighbours],
+        neighbours=linked_neighbours(arrays.edges, n, seed) if linked else ranked_neighbours(arrays.edges, n),
         test_features=words[test],
         test_labels=arrays.labels[test],
         classes=int(arrays.labels.max()) + 1,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import random
 import tarfile
 import urllib.error
 import urllib.request
@@ -48,13 +47,6 @@ class CoraArrays:
     words: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     edges: npt.NDArray[np.int64]
-
-    def split(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Train and test papers as in the neural-structured-learning example for Cora: for each
-        paper in turn Python's generator, seeded with 1, draws whether it is for training (0.8)."""
-        draw = random.Random(1)
-        train = np.array([draw.uniform(0, 1) <= 0.8 for _ in range(len(self.labels))])
-        return np.flatnonzero(train), np.flatnonzero(~train)
 
     def digest(self) -> str:
         """SHA-256, as 64 hex digits, of words (uint8), labels (int64) and edges (int64, little endian)."""

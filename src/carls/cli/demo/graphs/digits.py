@@ -32,13 +32,11 @@ def digits(seed: int, labels: int = 50) -> Problem:
     images, numbers = (images / 16).astype(np.float32), numbers.astype(np.int64)
     order = np.random.default_rng(0).permutation(len(images))
     test, pool = order[:TEST_IMAGES], order[TEST_IMAGES:]
-    neighbours, weights = nearest_neighbours(images[pool])
     return Problem(
         features=images[pool],
         labels=numbers[pool],
         labelled=_balanced_draw(numbers[pool], labels, np.random.default_rng(seed)),
-        neighbours=neighbours,
-        weights=weights,
+        neighbours=nearest_neighbours(images[pool]),
         test_features=images[test],
         test_labels=numbers[test],
         classes=CLASSES,

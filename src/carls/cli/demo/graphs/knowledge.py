@@ -1,110 +1,91 @@
-"""Where a trainer gets its neighbours' outputs from: a bank and a maker, or itself."""
+"""What the trainer of the demos knows of its vertices' neighbours."""
 
 from __future__ import annotations
-
-from abc import ABC, abstractmethod
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from carls.cli.demo.comparison.knowledge import Knowledge
+from carls.cli.demo.comparison.plan import Way
+from carls.cli.demo.comparison.refreshers import Making
+from carls.cli.demo.graphs.maker import Together, Vertices
 from carls.cli.demo.graphs.problem import Problem
-from carls.cli.demo.graphs.recipe import Recipe
-from carls.client import Bank, DriftLimit, Ragged
+from carls.cli.demo.graphs.recipe import GraphRecipe
+from carls.client import Bank, EmbeddingTable, FeatureTable, Model
+from carls.graphs import neighbour_columns
+from carls.keys import Keys
+from carls.makers import GraphMaker, KnowledgeMaker, VertexEmbeddingMaker
 from carls.torch import GraphRegularizer
+from carls.torch.neighbours import Neighbours
 
-#: Longest wait for a maker to answer a checkpoint, in seconds.
-MAKER_S = 30.0
+#: Vertices given to a maker at a time: all of them.
+MAKER_BATCH = 4096
+#: Neighbours that a maker looks for.
+LEARNED_NEIGHBOURS = 5
 
-Vertices = npt.NDArray[np.int64]
+Batch = npt.NDArray[np.int64]
 
 
-class Knowledge(ABC):
-    """Neighbours' outputs in a bank, and the loss that compares vertices with them.
+class GraphKnowledge(Knowledge):
+    """Neighbours and their outputs in a bank, and the loss that compares vertices with them.
 
     Attributes:
-        waited_s: seconds that the trainer has waited for a maker.
+        regularizer: reads the outputs.
     """
 
-    def __init__(self, bank: Bank, table: str, problem: Problem, recipe: Recipe) -> None:
-        self._rows = bank.embeddings(table, dim=problem.classes, keys="int64")
-        columns = {"neighbours": "list<int64>", "weights": "list<float32>"}
-        self._graph = bank.features(f"{table}.graph", columns, keys="int64")
-        self._graph.assign(problem.keys, {"neighbours": problem.neighbours, "weights": problem.weights})
-        edges = self._graph.lookup(problem.keys)
-        self._neighbours, self._weights = edges["neighbours"], edges["weights"]
-        self.regularizer = GraphRegularizer(
-            self._rows, weight=recipe.graph_weight, ramp_steps=recipe.ramp_steps
+    def __init__(self, way: Way, bank: Bank, table: str, problem: Problem, recipe: GraphRecipe) -> None:
+        anchors = problem.known_labels if recipe.anchored else np.full(len(problem.features), -1)
+        vertices = Vertices(problem.features, anchors, recipe.temperature, way.threads)
+        outputs = bank.embeddings(table, dim=problem.classes, keys="int64")
+        given = bank.features(f"{table}.given", neighbour_columns(), keys="int64")
+        given.assign(problem.keys, problem.neighbours.columns)
+        made: list[EmbeddingTable | FeatureTable] = [outputs]
+        makers: list[KnowledgeMaker] = [VertexEmbeddingMaker(outputs, vertices.outputs)]
+        self._graph = given
+        if recipe.learned_share > 0:
+            hidden = bank.embeddings(f"{table}.hidden", dim=recipe.hidden, keys="int64")
+            self._graph = bank.features(f"{table}.graph", neighbour_columns(), keys="int64")
+            finder = GraphMaker(
+                hidden, self._graph, k=LEARNED_NEIGHBOURS, given=given, learned_share=recipe.learned_share
+            )
+            makers += [VertexEmbeddingMaker(hidden, vertices.hidden), finder]
+            made += [hidden, self._graph]
+        self.regularizer = GraphRegularizer(outputs, weight=recipe.graph_weight, ramp_steps=recipe.ramp_steps)
+        # A graph that nobody changes is read once.
+        self._read = None if recipe.learned_share > 0 else given.lookup(problem.keys)
+        # Who refreshes at every step without a bank computes the neighbours of the batch, and no more.
+        self._of_batch = (
+            makers[0] if way is Way.INSIDE and recipe.refresh_steps == 1 and len(makers) == 1 else None
         )
-        self.waited_s = 0.0
+        self._outputs = outputs
+        self._now: Neighbours | None = None
+        self._following: Neighbours | None = None
+        making = Making(Together(makers), problem.keys, MAKER_BATCH, made)
+        super().__init__(way, recipe, making, [given] if given not in made else [])
 
-    @abstractmethod
-    def before_step(self, model: torch.nn.Module, step: int, now: Vertices, following: Vertices) -> None:
+    def before_step(self, model: torch.nn.Module, step: int, now: Batch, following: Batch) -> None:
         """Prepare a step on the vertices `now`; those of the next step are `following`."""
+        if self._of_batch is None:
+            self.refresh(model, step)
+        self._now = self._prefetch(now, step) if self._following is None else self._following
+        if self._of_batch is not None and self._now.distinct is not None:
+            self._compute(self._of_batch, model, self._now.distinct, step)
+        self._following = self._prefetch(following, step + 1)
 
-    def penalty(self, outputs: torch.Tensor, vertices: Vertices, step: int) -> torch.Tensor:
-        """The graph loss of `vertices`, whose outputs (n, classes) the trainer has computed."""
-        neighbours, weights = self._near(vertices), _lists(self._weights, vertices)
-        loss: torch.Tensor = self.regularizer(outputs, neighbours, weights, step=step)
+    def penalty(self, outputs: torch.Tensor, step: int) -> torch.Tensor:
+        """The graph loss of the step's vertices, whose outputs (n, classes) the trainer has computed."""
+        loss: torch.Tensor = self.regularizer(outputs, self._now, step=step)
         return loss
 
-    def close(self) -> None:
-        """Drop the tables and close their handles."""
-        for table in (self._rows, self._graph):
-            table.close()
-            table.bank.drop(table.name)
+    def _prefetch(self, vertices: Batch, step: int) -> Neighbours:
+        if self._read is None:
+            rows = self._graph.lookup(vertices)
+            return self.regularizer.prefetch(rows["neighbours"], rows["weights"], step=step)
+        neighbours, weights = (self._read[name].take(vertices) for name in ("neighbours", "weights"))
+        return self.regularizer.prefetch(neighbours, weights, step=step)
 
-    def _near(self, vertices: Vertices) -> list[Vertices]:
-        """The neighbours of each of `vertices`."""
-        return _lists(self._neighbours, vertices)
-
-
-class BankKnowledge(Knowledge):
-    """Publishes checkpoints for a maker that writes to the bank; never computes a neighbour.
-
-    Args:
-        model_name: under which the checkpoints are published.
-    """
-
-    def __init__(self, bank: Bank, table: str, model_name: str, problem: Problem, recipe: Recipe) -> None:
-        super().__init__(bank, table, problem, recipe)
-        self._models = bank.models
-        self._model_name = model_name
-        self._publish_steps = recipe.publish_steps
-        self._limit = DriftLimit(self._rows, recipe.drift_steps, timeout_s=MAKER_S)
-
-    def before_step(self, model: torch.nn.Module, step: int, now: Vertices, following: Vertices) -> None:
-        if step % self._publish_steps == 0:
-            self._models.publish(self._model_name, model.state_dict(), step=step)
-            self.waited_s += self._limit.wait(step)
-        if step == 0:
-            self.regularizer.prefetch(self._near(now), step=step)
-        self.regularizer.prefetch(self._near(following), step=step + 1)
-
-
-class OwnKnowledge(Knowledge):
-    """Computes the neighbours of each batch anew in every step, inside the trainer."""
-
-    def __init__(self, bank: Bank, table: str, problem: Problem, recipe: Recipe) -> None:
-        super().__init__(bank, table, problem, recipe)
-        self._features = torch.from_numpy(problem.features)
-
-    def before_step(
-        self,
-        model: torch.nn.Module,
-        step: int,
-        now: Vertices,
-        following: Vertices,  # noqa: ARG002 - nothing is fetched ahead here
-    ) -> None:
-        nearby = np.unique(np.concatenate(self._near(now)))
-        model.eval()
-        with torch.no_grad():
-            probabilities = torch.softmax(model(self._features[nearby]), dim=1)
-        model.train()
-        self._rows.assign(nearby, probabilities.numpy(), step=step)
-
-
-def _lists(ragged: Ragged, rows: Vertices) -> list[npt.NDArray[Any]]:
-    values, offsets = ragged.values, ragged.offsets
-    return [values[offsets[row] : offsets[row + 1]] for row in rows]
+    def _compute(self, maker: KnowledgeMaker, model: torch.nn.Module, keys: Keys, step: int) -> None:
+        tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+        for write in maker.make(Model(self._outputs.name, step, step, 0.0, "", tensors), keys):
+            self._outputs.assign(write.keys, write.values, step=step)

@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 
 import carls
-from carls.makers import KnowledgeMaker, MakerRunner, Write
+from carls.makers import MakerRunner, VertexEmbeddingMaker
 from carls.torch import GraphRegularizer
 
 images, digits = load_digits(return_X_y=True)
@@ -17,14 +17,11 @@ search = NearestNeighbors(n_neighbors=5).fit(x[pool])
 neighbours = search.kneighbors(return_distance=False)
 
 
-class VertexMaker(KnowledgeMaker):
-    """Writes what the newest checkpoint says of every image."""
-
-    def make(self, model: carls.Model, keys: carls.Keys) -> list[Write]:
-        w = {name: torch.from_numpy(tensor) for name, tensor in model.tensors.items()}
-        hidden = torch.relu(x[keys.integers] @ w["0.weight"].T + w["0.bias"])
-        outputs = torch.softmax(hidden @ w["2.weight"].T + w["2.bias"], dim=1)
-        return [Write("vertices", keys, outputs.numpy())]
+def embed(checkpoint: carls.Model, keys: carls.Keys) -> np.ndarray:
+    """What a checkpoint says of images."""
+    w = {name: torch.from_numpy(tensor) for name, tensor in checkpoint.tensors.items()}
+    hidden = torch.relu(x[keys.integers] @ w["0.weight"].T + w["0.bias"])
+    return torch.softmax(hidden @ w["2.weight"].T + w["2.bias"], dim=1).numpy()
 
 
 bank = carls.connect()  # "grpc://host:7070" for a server that processes share
@@ -34,7 +31,8 @@ layers = torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 10)
 model = torch.nn.Sequential(*layers)
 optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
 
-with MakerRunner(bank, VertexMaker(), model="network", keys=np.arange(1297)):
+maker = VertexEmbeddingMaker(vertices, embed)
+with MakerRunner(bank, maker, model="network", keys=np.arange(1297)):
     for step in range(600):
         if step % 20 == 0:
             bank.models.publish("network", model.state_dict(), step=step)

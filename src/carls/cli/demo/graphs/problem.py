@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from carls.graphs import NeighbourLists
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -16,8 +18,7 @@ class Problem:
         features: (n, d) float32, of all vertices.
         labels: (n,) int64; only those of `labelled` may be trained on.
         labelled: (l,) int64, the vertices whose labels are known.
-        neighbours: n int64 arrays of vertices, at most 5 each.
-        weights: n float32 arrays, the weights of the edges to them.
+        neighbours: of all n vertices.
         test_features: (t, d) float32.
         test_labels: (t,) int64.
         classes: number of classes.
@@ -26,8 +27,7 @@ class Problem:
     features: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     labelled: npt.NDArray[np.int64]
-    neighbours: list[npt.NDArray[np.int64]]
-    weights: list[npt.NDArray[np.float32]]
+    neighbours: NeighbourLists
     test_features: npt.NDArray[np.float32]
     test_labels: npt.NDArray[np.int64]
     classes: int
@@ -36,3 +36,10 @@ class Problem:
     def keys(self) -> npt.NDArray[np.int64]:
         """(n,) int64 keys of the vertices."""
         return np.arange(len(self.features))
+
+    @property
+    def known_labels(self) -> npt.NDArray[np.int64]:
+        """(n,) int64 labels; -1 where they are not known."""
+        known = np.full(len(self.features), -1)
+        known[self.labelled] = self.labels[self.labelled]
+        return known
