@@ -15,6 +15,8 @@ LEAST_POINTS = 0.01
 #: And the gradients' at least this share of the largest so far: where the optimum costs nothing no gradient
 #: is left there, and mu would fall to nothing with them before the models are found.
 LEAST_GRADIENTS = 1e-6
+#: Corrections are known up to this share of the points.
+ROUNDING = 1e-12
 #: Parts of the state.
 _V, _STEP, _POINT, _GRADIENT, _CORRECTION = range(5)
 
@@ -125,6 +127,10 @@ class TaskColumns:
     def squares(self) -> float:
         """The sum of squared corrections."""
         return float(np.sum(self._state[_CORRECTION] ** 2))
+
+    def rounding(self) -> float:
+        """What rounding alone may make of `squares`."""
+        return float(ROUNDING**2 * np.sum(self._state[_POINT] ** 2))
 
     def better_mu(self, algorithm: Algorithm, norm: float) -> float:
         """mu, or a better one for the points and gradients said last; `norm` of all ridge solutions."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from carls.bank.checks import check_wait
 from carls.bank.gap import Evidence, Gap
 from carls.bank.task_columns import TaskColumns
+from carls.bank.task_guard import TaskGuard
 from carls.bank.task_members import Member, Read, TaskMembers
 from carls.bank.task_progress import TaskProgress
 from carls.bank.task_pulls import LARGEST, check_answer, check_last, check_profile
@@ -71,7 +72,7 @@ class TaskMatrix:
         self._columns = TaskColumns(dim, self.regularizer, self.rho)
         self._start = self._sequence = start
         self._duplicates = self._superseded = 0
-        self._progress = TaskProgress()
+        self._progress, self._guard = TaskProgress(), TaskGuard()
 
     @property
     def tasks(self) -> list[str]:
@@ -254,7 +255,7 @@ class TaskMatrix:
                 superseded=self._superseded,
                 epochs=self._progress.epochs,
                 mu=self.mu,
-                guard=self._progress.guard,
+                guard=self._guard.factor,
                 longest_delay=self._progress.longest,
                 gap=gap,
                 certified=self._progress.certified,
@@ -279,6 +280,7 @@ class TaskMatrix:
     def _recouple(self, last: Pull | None) -> None:
         """After the tasks have changed: their coupling, mu, and what is known of the optimum."""
         self._progress.tasks_changed()
+        self._guard = TaskGuard()
         coupling, profiles = self._columns.couple(self._members.names), self._members.profiles
         if not profiles:
             return
@@ -296,7 +298,7 @@ class TaskMatrix:
         self._columns.record(index, read, correction, evidence, implicit=self.algorithm.implicit)
         self._progress.applied(member.behind)
         delays = Delays(self._progress.longest, float(np.mean(member.delays)))
-        relaxation = self.algorithm.relaxation(len(self._members), delays, self._progress.guard)
+        relaxation = self.algorithm.relaxation(len(self._members), delays, self._guard.factor)
         if self.algorithm.synchronous:
             self._columns.hold(index, relaxation)
         else:
@@ -312,14 +314,15 @@ class TaskMatrix:
         if self.algorithm.synchronous:
             self._columns.release()
             self._changed.notify_all()
-        if self._progress.ended(self.algorithm, self._columns.squares()):
+        self._guard.judge(self.algorithm, self._columns.squares(), self._columns.rounding())
+        if self._progress.ended():
             mu = self._columns.better_mu(self.algorithm, self._members.ridge_norm)
             if mu != self.mu:
                 self._columns.rescale(mu)
-                self._progress.scale_changed()
+                self._guard.scale_changed()
         gap, progress = self._gap(), self._progress
         if gap is not None:
-            epoch = Epoch(self._clock(), progress.updates, gap, progress.guard, progress.longest)
+            epoch = Epoch(self._clock(), progress.updates, gap, self._guard.factor, progress.longest)
             progress.history.append(epoch)
 
     def _gap(self) -> Gap | None:

@@ -1,4 +1,4 @@
-"""How far coupled tasks are: epochs, guarded steps, the best bound of the optimum."""
+"""How far coupled tasks are: epochs, delays, the best bound of the optimum."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable
 
 from carls.messages import Epoch, Gap
-from carls.specs.algorithms import Algorithm
 
 #: Epochs that the history keeps.
 MAX_HISTORY = 10_000
+#: Epochs for which a long delay is remembered.
+REMEMBERED = 100
 
 
 class TaskProgress:
@@ -18,51 +19,41 @@ class TaskProgress:
     Attributes:
         updates: pushes applied.
         epochs: times that all tasks had pushed once more, since the tasks changed.
-        guard: 1, or less where steps were halved.
-        longest: pushes between a pull and its push, the most so far.
         history: the newest epochs.
         certified: the smallest gap that was found of these tasks; None before one was.
     """
 
     def __init__(self) -> None:
-        self.updates = self.epochs = self.longest = 0
-        self.guard = 1.0
+        self.updates = self.epochs = 0
         self.history: deque[Epoch] = deque(maxlen=MAX_HISTORY)
-        self._best = float("inf")
+        self._longest: deque[int] = deque([0], maxlen=REMEMBERED)
         self._bound = -float("inf")
         self._gap: Gap | None = None
         self.certified: Gap | None = None
 
+    @property
+    def longest(self) -> int:
+        """Pushes between a pull and its push, the most in the last hundred epochs."""
+        return max(self._longest)
+
     def tasks_changed(self) -> None:
         """Begin anew: another problem has another optimum."""
         self.epochs = 0
-        self.scale_changed()
         self.data_changed()
 
     def data_changed(self) -> None:
         """The old bound says nothing of data that may be others."""
         self._bound, self._gap, self.certified = -float("inf"), None, None
 
-    def scale_changed(self) -> None:
-        """Corrections for one mu are no measure for those of another."""
-        self._best = float("inf")
-
     def applied(self, behind: int) -> None:
         """Count a push, so many pushes after its pull."""
         self.updates += 1
-        self.longest = max(self.longest, behind)
+        self._longest[-1] = max(self._longest[-1], behind)
         self._gap = None
 
-    def ended(self, algorithm: Algorithm, squares: float) -> bool:
-        """Count an epoch, and guard the steps; whether it is time to look at mu.
-
-        Args:
-            algorithm: says which epochs diverge.
-            squares: sum of the squared corrections.
-        """
-        if algorithm.diverged(squares, self._best):
-            self.guard /= 2
-        self._best = min(self._best, squares)
+    def ended(self) -> bool:
+        """Count an epoch; whether it is time to look at mu."""
+        self._longest.append(0)
         self.epochs += 1
         return self.epochs & (self.epochs - 1) == 0
 

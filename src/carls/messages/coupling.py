@@ -84,7 +84,7 @@ class Epoch:
         updates: pushes applied since the matrix was made.
         gap: of the points that the nodes evaluated last.
         guard: 1, or less where steps were halved.
-        longest_delay: pushes between a pull and its push, the most so far.
+        longest_delay: pushes between a pull and its push, the most in the last hundred epochs.
     """
 
     at: float
@@ -161,7 +161,7 @@ class TaskState:
         epochs: times that all tasks had pushed once more, since the tasks or what they told last changed.
         mu: of the algorithm; 0 while there are no tasks.
         guard: 1, or less where steps were halved.
-        longest_delay: pushes between a pull and its push, the most so far.
+        longest_delay: pushes between a pull and its push, the most in the last hundred epochs.
         gap: of the points that the nodes evaluated last; None until each task has pushed.
         certified: the smallest gap that was found of these tasks, since a node joined or left last; None
             until each has pushed. It stays where the objective rises again, so that all nodes learn of it.

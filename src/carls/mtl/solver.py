@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from carls.bank.gap import Gap, duality_gap
-from carls.bank.task_columns import LEAST_GRADIENTS, LEAST_POINTS
+from carls.bank.task_columns import LEAST_GRADIENTS, LEAST_POINTS, ROUNDING
+from carls.bank.task_guard import TaskGuard
 from carls.mtl.coupled import Tasks
 from carls.specs.algorithms import Algorithm, Delays, ridge_norm
 from carls.specs.regularizer import Matrix, Regularizer
@@ -61,7 +62,7 @@ def solve(
     mu, column = algorithm.scale(regularizer, rho, dim, tasks.profiles), np.zeros((dim, count))
     if start is not None:
         mu, column = start.mu, start.column
-    guard, best, bound, looks, steepest = 1.0, float("inf"), -float("inf"), 0, 0.0
+    guard, bound, looks, steepest = TaskGuard(), -float("inf"), 0, 0.0
     for rounds in range(1, max_rounds + 1):
         models = regularizer.prox(column, rho / mu)
         points = tasks.proximal(2 * models - column, mu) if algorithm.implicit else models
@@ -76,9 +77,8 @@ def solve(
             gap = Gap(float(losses.sum()) + rho * regularizer.value(models), bound)
             if gap.relative <= tolerance or rounds == max_rounds:
                 break
-            squares = float(np.sum(correction**2))
-            guard, best = (guard / 2 if algorithm.diverged(squares, best) else guard), min(best, squares)
-        column = column + algorithm.relaxation(count, Delays(0, 0.0), guard) * correction
+            guard.judge(algorithm, float(np.sum(correction**2)), ROUNDING**2 * float(np.sum(points**2)))
+        column = column + algorithm.relaxation(count, Delays(0, 0.0), guard.factor) * correction
         if looking:
             looks += 1
             if looks & (looks - 1) == 0:
@@ -88,5 +88,7 @@ def solve(
                 better = algorithm.rescaled(mu, size, max(slope, LEAST_GRADIENTS * steepest))
                 models = regularizer.prox(column, rho / mu)
                 column = models + (column - models) * (mu / better)
-                mu, best = better, (best if better == mu else float("inf"))
+                if better != mu:
+                    guard.scale_changed()
+                mu = better
     return Solution(models, column, mu, gap, rounds)
