@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -33,29 +32,7 @@ from carls.cli.demo.model import Perceptron
 from carls.errors import CarlsError
 from carls.graphs import neighbour_columns
 from carls.service import BankProcess
-
-
-def carls_demo(*arguments, cwd, timeout=250):
-    return subprocess.run(
-        [sys.executable, "-m", "carls", "demo", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, "COLUMNS": "100"},
-    )
-
-
-def figures(path):
-    document = json.loads(path.read_text())
-    assert sorted(document) == ["config", "machine", "name", "results"]
-    keys = ["against", "case", "metric", "n", "ratio", "sd", "unit", "value"]
-    assert all(sorted(result) == keys for result in document["results"])
-    return document, {(result["case"], result["metric"]): result for result in document["results"]}
-
-
-def is_png(path):
-    return path.read_bytes().startswith(b"\x89PNG")
+from demo_runs import carls_demo, figures, is_png
 
 
 def test_short_demo_writes_table_plot_figures_and_program(tmp_path):

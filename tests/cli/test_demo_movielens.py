@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -19,6 +15,7 @@ from carls.cli.demo.films.recommenders import BankRecommender, OwnRecommender, P
 from carls.cli.demo.films.trial import Trial, ranks_of_last, run_trial, steps_of
 from carls.errors import CarlsError
 from carls.service import BankProcess
+from demo_runs import carls_demo, figures, is_png
 
 NAMES = [f"film {i}" for i in range(40)]
 
@@ -38,22 +35,6 @@ def ratings_of(*users):
 
 
 SOME = ratings_of([3, 1, 4], range(30), [7, 2, 9, 3])
-
-
-def carls_demo(*arguments, cwd, timeout=250, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "carls", "demo", "movielens", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, "COLUMNS": "100", **environment},
-    )
-
-
-def figures(path):
-    document = json.loads(path.read_text())
-    return document, {(result["case"], result["metric"]): result for result in document["results"]}
 
 
 def test_the_last_film_is_held_out():
@@ -147,11 +128,19 @@ def test_recommenders_learn_a_rule(kind):
 def test_short_demo_writes_table_plot_and_figures(tmp_path, data_folder):
     with BankProcess() as server, carls.connect(server.url) as bank:
         done = carls_demo(
-            "--quick", "--bank", server.url, "--json", "out/m.json", "--plot", "out/m.png", cwd=tmp_path
+            "movielens",
+            "--quick",
+            "--bank",
+            server.url,
+            "--json",
+            "out/m.json",
+            "--plot",
+            "out/m.png",
+            cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr
         assert bank.tables() == []
-    assert (tmp_path / "out" / "m.png").read_bytes().startswith(b"\x89PNG")
+    assert is_png(tmp_path / "out" / "m.png")
     document, results = figures(tmp_path / "out" / "m.json")
     assert document["results"][0]["case"] == "carls"
     assert document["results"][0]["metric"] == "HR@10"
@@ -171,7 +160,7 @@ def test_short_demo_writes_table_plot_and_figures(tmp_path, data_folder):
     ],
 )
 def test_wrong_input_is_one_line_before_any_work(tmp_path, arguments, message):
-    done = carls_demo(*arguments, cwd=tmp_path)
+    done = carls_demo("movielens", *arguments, cwd=tmp_path)
     assert done.returncode != 0
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert message in done.stderr
@@ -201,7 +190,7 @@ def test_the_ratings_are_those_of_october_2016(data_folder):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_movielens_reaches_the_goal(tmp_path, data_folder):
-    done = carls_demo("--json", "m.json", cwd=tmp_path, timeout=600)
+    done = carls_demo("movielens", "--json", "m.json", cwd=tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
     _, results = figures(tmp_path / "m.json")
     assert results["carls", "HR@10"]["value"] >= 8.5

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -15,31 +10,18 @@ from carls.cli.demo.fashion import Fashion, foreign, load
 from carls.cli.demo.normalization.experiment import CASES
 from carls.errors import CarlsError
 from carls.service import BankProcess
-
-
-def carls_demo(*arguments, cwd, timeout=250, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "carls", "demo", "dynamic-normalization", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, "COLUMNS": "100", **environment},
-    )
-
-
-def figures(path):
-    document = json.loads(path.read_text())
-    return document, {(result["case"], result["metric"]): result for result in document["results"]}
+from demo_runs import carls_demo, figures, is_png
 
 
 def test_short_demo_writes_tables_plot_and_figures(tmp_path, data_folder):
     with BankProcess() as server, carls.connect(server.url) as bank:
         files = ("--json", "n.json", "--plot", "n.png")
-        done = carls_demo("--seeds", 1, "--steps", 120, *files, "--bank", server.url, cwd=tmp_path)
+        done = carls_demo(
+            "dynamic-normalization", "--seeds", 1, "--steps", 120, *files, "--bank", server.url, cwd=tmp_path
+        )
         assert done.returncode == 0, done.stderr
         assert bank.tables() == []  # it is one that others may use
-    assert (tmp_path / "n.png").read_bytes().startswith(b"\x89PNG")
+    assert is_png(tmp_path / "n.png")
     document, results = figures(tmp_path / "n.json")
     assert document["name"] == "demo dynamic-normalization"
     assert document["results"][0]["case"] == "carls"
@@ -64,7 +46,7 @@ def test_short_demo_writes_tables_plot_and_figures(tmp_path, data_folder):
     ],
 )
 def test_wrong_input_is_one_line_before_any_work(tmp_path, arguments, message):
-    done = carls_demo(*arguments, cwd=tmp_path)
+    done = carls_demo("dynamic-normalization", *arguments, cwd=tmp_path)
     assert done.returncode != 0
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert message in done.stderr
@@ -72,7 +54,9 @@ def test_wrong_input_is_one_line_before_any_work(tmp_path, arguments, message):
 
 
 def test_without_the_data_the_remedy_is_named(tmp_path):
-    done = carls_demo(cwd=tmp_path, CARLS_DATA=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+    done = carls_demo(
+        "dynamic-normalization", cwd=tmp_path, CARLS_DATA=str(tmp_path), XDG_CACHE_HOME=str(tmp_path)
+    )
     assert done.returncode != 0
     assert "fashion_mnist_30k.npz" in done.stderr
     assert "Traceback" not in done.stderr
@@ -119,7 +103,7 @@ def test_foreign_images_are_what_they_are_called():
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_demo_in_full(tmp_path, data_folder):
-    done = carls_demo("--json", "n.json", cwd=tmp_path, timeout=600)
+    done = carls_demo("dynamic-normalization", "--json", "n.json", cwd=tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
     _, results = figures(tmp_path / "n.json")
     assert results["carls", "accuracy"]["value"] > 80

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -28,17 +25,7 @@ from carls.cli.demo.school.report import to_results, to_tables
 from carls.errors import CarlsError
 from carls.mtl import make_task
 from carls.service import BankProcess
-
-
-def carls_demo(*arguments, cwd, timeout=110, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "carls", "demo", "school", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, "COLUMNS": "120", **environment},
-    )
+from demo_runs import carls_demo, figures, is_png, refused
 
 
 def some_pupils(schools=5, seed=0):
@@ -57,18 +44,14 @@ def some_pupils(schools=5, seed=0):
 def test_short_demo_writes_tables_plot_and_figures_and_leaves_nothing_in_a_bank(tmp_path, data_folder):
     with BankProcess() as server, carls.connect(server.url) as bank:
         arguments = ("--quick", "--json", "s.json", "--plot", "s.png", "--bank", server.url)
-        done = carls_demo(*arguments, cwd=tmp_path)
+        done = carls_demo("school", *arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert bank.tables() == []
-    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
-    document = json.loads((tmp_path / "s.json").read_text())
-    assert sorted(document) == ["config", "machine", "name", "results"]
+    assert is_png(tmp_path / "s.png")
+    document, results = figures(tmp_path / "s.json")
     assert document["name"] == "demo school"
-    keys = ["against", "case", "metric", "n", "ratio", "sd", "unit", "value"]
-    assert all(sorted(result) == keys for result in document["results"])
     assert document["results"][0]["case"] == "carls"
     assert document["results"][0]["metric"] == "explained variance"
-    results = {(result["case"], result["metric"]): result for result in document["results"]}
     assert {"carls", "baseline", "synchronous", "pooled", GRADIENT} <= {case for case, _ in results}
     assert results["carls", "explained variance"]["against"] == "baseline"
     # The processes found what one place finds.
@@ -99,11 +82,7 @@ def test_short_demo_writes_tables_plot_and_figures_and_leaves_nothing_in_a_bank(
     ],
 )
 def test_wrong_input_is_one_line_before_any_work(tmp_path, arguments, message):
-    done = carls_demo(*arguments, cwd=tmp_path, CARLS_DATA=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
-    assert done.returncode != 0
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert message in done.stderr
-    assert done.stdout == ""
+    assert message in refused("school", *arguments, cwd=tmp_path)
 
 
 # --- the data ---
