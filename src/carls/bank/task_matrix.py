@@ -144,6 +144,8 @@ class TaskMatrix:
                 return
             member.took_over(node)
             member.producer, member.seen = producer, self._clock()
+            # What its column says is of data that may be others: nothing is certified by it.
+            member.told = False
             self._progress.data_changed()
             if member.profile != profile:
                 member.profile = profile
@@ -237,7 +239,7 @@ class TaskMatrix:
             return TaskModels(tuple(self._members.names), self._columns.models().copy())
 
     def gap(self) -> Gap | None:
-        """The gap of the points that nodes evaluated last; None until each task has pushed.
+        """The gap of the points that nodes evaluated last; None until each task has pushed since it joined.
 
         The bound is the best so far of these tasks.
         """
@@ -326,6 +328,6 @@ class TaskMatrix:
             progress.history.append(epoch)
 
     def _gap(self) -> Gap | None:
-        if not self._members or not all(member.updates for member in self._members):
+        if not self._members or not all(member.told for member in self._members):
             return None
         return self._progress.gap(lambda: self._columns.gap(self._members.ridge_norm))

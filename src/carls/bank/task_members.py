@@ -41,6 +41,7 @@ class Member:
         updates: its pushes that were applied.
         answered: the last pull whose push moved its column.
         pushed: whether it has pushed in this epoch.
+        told: whether a push since the last join said what its loss is.
         behind: pushes of others between the last answered pull and its push.
         reads: its pulls that may be answered, by their numbers.
         delays: seconds of its last pushes.
@@ -53,6 +54,7 @@ class Member:
     updates: int = 0
     answered: int = -1
     pushed: bool = False
+    told: bool = False
     behind: int = -1
     reads: dict[int, Read] = field(default_factory=dict)
     delays: deque[float] = field(default_factory=lambda: deque(maxlen=5))
@@ -76,7 +78,7 @@ class Member:
         self.delays.append(now - read.at)
         self.reads.clear()
         self.answered = max(self.answered, sequence)
-        self.pushed = True
+        self.pushed = self.told = True
         self.updates += 1
         return read
 

@@ -209,7 +209,7 @@ class TaskTable(TableHandle[TaskSpec]):
         return self._read_async(timeout_s, self._fetching_state)
 
     def gap(self, timeout_s: float | None = None) -> Gap | None:
-        """How far the points that nodes evaluated last are from the optimum; None until each has pushed."""
+        """How far the points that nodes evaluated last are from the optimum; None before each has pushed."""
         return self.state(timeout_s).gap
 
     def gap_async(self, timeout_s: float | None = None) -> Future[Gap | None]:
