@@ -130,7 +130,7 @@ class TaskMatrix:
             check_last(task, last, self.dim)
         with self._changed:
             member = self._members.find(task)
-            if member is None or member.profile != profile:
+            if member is None or not member.told_before(profile):
                 self._check_scale(task, profile)
             if member is None:
                 self._members.add(task, Member(profile, node, producer, self._clock()))
@@ -147,7 +147,7 @@ class TaskMatrix:
             # What its column says is of data that may be others: nothing is certified by it.
             member.told = False
             self._progress.data_changed()
-            if member.profile != profile:
+            if not member.told_before(profile):
                 member.profile = profile
                 self._recouple(None)
 

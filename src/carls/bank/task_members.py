@@ -17,6 +17,8 @@ from carls.specs.regularizer import Matrix
 MAX_TASKS, MAX_ELEMENTS = 4096, 2**24
 #: Pulls of a task that may be answered; older ones are superseded.
 MAX_READS = 8
+#: Profiles of the same data on two machines differ by less, relatively.
+ROUNDING = 1e-9
 
 
 class Read(NamedTuple):
@@ -59,6 +61,11 @@ class Member:
     reads: dict[int, Read] = field(default_factory=dict)
     delays: deque[float] = field(default_factory=lambda: deque(maxlen=5))
 
+    def told_before(self, profile: Profile) -> bool:
+        """Whether a profile says what this one does, but for rounding: other machines add up otherwise."""
+        pairs = zip(profile, self.profile, strict=True)
+        return all(math.isclose(new, old, rel_tol=ROUNDING) for new, old in pairs)
+
     def took_over(self, node: str) -> None:
         """Let another node answer; what the one before has pulled is not answered any more."""
         if node != self.node:
@@ -100,7 +107,8 @@ class TaskMembers:
     def __init__(self, dim: int) -> None:
         self._dim = dim
         self._members: dict[str, Member] = {}
-        self._expected, self._until = 0, 0.0
+        self._expected = 0
+        self._until: float | None = None
 
     def __len__(self) -> int:
         return len(self._members)
@@ -129,16 +137,17 @@ class TaskMembers:
         return bool(self) and all(member.pushed for member in self)
 
     def expect(self, tasks: int, until: float) -> None:
-        """So many tasks of a matrix that is gone are on their way to this one; wait for them until then."""
-        if not self._expected:
+        """So many tasks of a matrix that is gone are on their way to this one; wait for them until then.
+
+        There is one wait: tasks that come after it has ended find the others at work.
+        """
+        if self._until is None:
             self._until = until
         self._expected = max(self._expected, tasks)
 
     def gathering(self, now: float) -> bool:
         """Whether tasks are on their way here."""
-        if len(self) >= self._expected or now >= self._until:
-            self._expected = 0
-        return self._expected > 0
+        return self._until is not None and now < self._until and len(self) < self._expected
 
     def find(self, task: str) -> Member | None:
         """The task, if it is there."""
@@ -189,8 +198,9 @@ class TaskMembers:
         self._members[task] = member
 
     def remove(self, task: str) -> None:
-        """Take a task out."""
+        """Take a task out; it is not waited for."""
         del self._members[task]
+        self._expected -= 1
 
     def states(self, now: float) -> tuple[TaskNodeState, ...]:
         """What is told of each."""
