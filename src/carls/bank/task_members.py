@@ -17,8 +17,17 @@ from carls.specs.regularizer import Matrix
 MAX_TASKS, MAX_ELEMENTS = 4096, 2**24
 #: Pulls of a task that may be answered; older ones are superseded.
 MAX_READS = 8
+#: Nodes that have joined with a task and not pulled yet; older ones are forgotten.
+MAX_CLAIMS = 8
 #: Profiles of the same data on two machines differ by less, relatively.
 ROUNDING = 1e-9
+
+
+class Claim(NamedTuple):
+    """What a node that would answer for a task tells."""
+
+    profile: Profile
+    producer: str
 
 
 class Read(NamedTuple):
@@ -38,6 +47,8 @@ class Member:
     Attributes:
         profile: what it told when it joined.
         node: that answers for it.
+        claims: of nodes that have joined since, the last one at the end. One answers from its first pull on,
+            so that what a dead node has sent, and comes late, stops nobody.
         producer: of that node.
         seen: seconds on the matrix's clock when it last joined, pulled or pushed.
         updates: its pushes that were applied.
@@ -58,6 +69,7 @@ class Member:
     pushed: bool = False
     told: bool = False
     behind: int = -1
+    claims: dict[str, Claim] = field(default_factory=dict)
     reads: dict[int, Read] = field(default_factory=dict)
     delays: deque[float] = field(default_factory=lambda: deque(maxlen=5))
 
@@ -66,8 +78,19 @@ class Member:
         pairs = zip(profile, self.profile, strict=True)
         return all(math.isclose(new, old, rel_tol=ROUNDING) for new, old in pairs)
 
+    def claim(self, node: str, claim: Claim) -> None:
+        """Remember that a node would answer, and forget the oldest of many."""
+        self.claims.pop(node, None)
+        self.claims[node] = claim
+        if len(self.claims) > MAX_CLAIMS:
+            del self.claims[next(iter(self.claims))]
+
     def took_over(self, node: str) -> None:
-        """Let another node answer; what the one before has pulled is not answered any more."""
+        """Let a node that claims to answer: those that joined before it do not any more, and what they have
+        pulled is not answered."""
+        joined = list(self.claims)
+        for before in joined[: joined.index(node) + 1]:
+            del self.claims[before]
         if node != self.node:
             self.node = node
             self.reads.clear()
