@@ -416,6 +416,19 @@ def test_tasks_that_come_back_wait_for_each_other_but_not_for_ever() -> None:
         assert turn(matrix, "t0", nodes["t0"]) is Pushed.APPLIED
 
 
+def test_tasks_that_come_back_wait_once_however_many_come_late() -> None:
+    nodes, now = some_nodes(4), [0.0]
+    old = after(20, joined(nodes, regularizer="nuclear", rho=0.5), nodes)
+    last = {name: old.pull(name) for name in nodes}
+    matrix = TaskMatrix(2, "nuclear", 0.5, clock=lambda: now[0])
+    matrix.join("t0", nodes["t0"].profile, last["t0"])
+    assert matrix.pull("t0") is None
+    for name in ("t1", "t2"):  # each when the wait for it is over, and before anybody has pushed
+        now[0] += GATHERING_S
+        matrix.join(name, nodes[name].profile, last[name])
+        assert matrix.pull("t0") is not None
+
+
 def test_a_pull_waits_until_the_round_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("carls.bank.task_matrix.MAX_WAIT_S", 1000.0)  # whoever is not woken waits on
     nodes = some_nodes(3)
@@ -442,6 +455,7 @@ def test_two_nodes_under_one_name_are_found_out() -> None:
     pull = matrix.pull("t0")
     assert pull is not None
     matrix.join("t0", nodes["t0"].profile, node="other", producer="host/7")
+    assert matrix.pull("t0", node="other") is not None
     for use in (
         lambda: matrix.pull("t0"),
         lambda: matrix.push("t0", pull.sequence, [1.0, 1.0], NOTHING),
@@ -451,6 +465,30 @@ def test_two_nodes_under_one_name_are_found_out() -> None:
     late = nodes["t0"].answer(pull, True)
     assert matrix.push("t0", pull.sequence, *late, node="other") is Pushed.SUPERSEDED
     assert matrix.updates == 0
+
+
+def test_the_join_of_a_dead_node_that_comes_late_stops_nobody() -> None:
+    nodes = some_nodes(2)
+    matrix = after(20, joined(nodes, regularizer="ridge", clock=lambda: 0.0), nodes)
+    before = matrix.state()
+    for number in range(20):
+        matrix.join("t0", Profile(1e6, 1e6), node=f"dead {number}")
+        assert matrix.state() == before
+        assert turn(matrix, "t0", nodes["t0"]) is Pushed.APPLIED
+        before = matrix.state()
+    # Of two that are alive the one that joined last answers.
+    matrix.join("t0", nodes["t0"].profile, node="first")
+    matrix.join("t0", nodes["t0"].profile, node="second")
+    assert matrix.pull("t0", node="second") is not None
+    for name in ("first", "", "dead 19"):
+        with pytest.raises(InvalidRequestError, match="another node"):
+            matrix.pull("t0", node=name)
+    # The one that answers has joined again, and the other one has joined between: it was not the last.
+    matrix.join("t0", nodes["t0"].profile, node="first")
+    matrix.join("t0", nodes["t0"].profile, node="second")
+    assert matrix.pull("t0", node="second") is not None
+    with pytest.raises(InvalidRequestError, match="another node"):
+        matrix.pull("t0", node="first")
 
 
 def test_a_matrix_is_full_at_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -486,8 +524,13 @@ def test_a_node_that_comes_back_with_the_same_data_does_not_reset_mu() -> None:
     after(20, matrix, nodes)
     mu, epochs = matrix.mu, matrix.state().epochs
     assert mu != guess
-    matrix.join("t0", nodes["t0"].profile, node="a new process")
-    assert (matrix.mu, matrix.state().epochs) == (mu, epochs)
+    norm, lipschitz = nodes["t0"].profile
+    for rounded in (norm, np.nextafter(norm, np.inf), norm * (1 - 1e-13)):  # as other machines add up
+        matrix.join("t0", Profile(float(rounded), lipschitz), node="a new process")
+        assert matrix.pull("t0", node="a new process") is not None
+        assert (matrix.mu, matrix.state().epochs) == (mu, epochs)
+    matrix.join("t0", Profile(2 * norm, lipschitz), node="a new process")
+    assert matrix.state().epochs == 0
 
 
 def test_numbers_that_would_overflow_are_refused() -> None:

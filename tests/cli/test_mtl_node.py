@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,16 @@ def test_a_signal_ends_it_cleanly_and_it_says_what_was_done(url: str, tmp_path: 
         (["--table", "wide", "--features", "age,size"], "no column 'size'"),
         (["--table", "wide", "--out", "model.pt"], r"\.json or \.safetensors"),
         (["--table", "wide", "--bank", "memory://"], "its own process alone"),
+        (["--table", "new", "--rho", "1", "--loss", "hinge"], "loss='hinge': expected one of"),
+        (["--table", "new", "--rho", "1", "--loss", "logistic"], "expected -1 or 1"),
+        (["--table", "new", "--rho", "1", "--task", "a task"], "task name 'a task'"),
+        (["--table", "new", "--rho", "1", "--until-gap", "0"], "--until-gap 0: expected"),
+        (["--table", "new", "--rho", "1", "--deadline", "-1"], "--deadline=-1.0: expected seconds"),
+        (["--table", "new", "--rho", "-1"], "rho=-1.0: expected"),
+        (["--table", "new", "--rho", "1", "--regularizer", "l3"], "unknown regularizer 'l3'"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_line(
+def test_what_cannot_be_is_said_in_a_line_and_changes_nothing(
     url: str, tmp_path: Path, arguments: list[str], message: str, capsys: Any, monkeypatch: Any
 ) -> None:
     from carls.cli.main import main
@@ -148,6 +156,10 @@ def test_what_cannot_be_is_said_in_a_line(
         main()
     assert ended.value.code == 1
     assert re.search(message, capsys.readouterr().err)
+    with carls.connect(url) as bank:
+        with pytest.raises(carls.UnknownTableError):
+            bank.open("new")
+        assert bank.tasks("wide", 7).tasks == []
 
 
 def test_columns_are_ordered_by_name_and_text_is_left_out(tmp_path: Path) -> None:
@@ -187,6 +199,29 @@ def test_columns_that_cannot_be_are_refused(
     file = write(tmp_path / "a.parquet", columns(0))
     with pytest.raises(error, match=message):
         FileSamples.read(file, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("age,score\n", "no rows"),
+        ("age,score\n1,\n2,\n", "'score'.*no value"),
+        ("age,score,score\n1,2,3\n", "several columns 'score'"),
+        ("age,age,score\n1,2,3\n", "several columns 'age'"),
+    ],
+)
+def test_tables_that_cannot_be_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InvalidRequestError, match=message):
+        FileSamples.read(tmp_path / "a.csv", "score")
+
+
+def test_columns_of_text_may_share_a_name_and_decimals_are_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("note,note,age,score\nx,z,2,3\n")
+    assert FileSamples.read(tmp_path / "a.csv", "score").names == ("age",)
+    table = {"price": [Decimal("1.25")], "score": [Decimal("2.50")]}
+    samples = FileSamples.read(write(tmp_path / "a.parquet", table), "score")
+    assert (samples.features.tolist(), samples.targets.tolist()) == ([[1.25]], [2.5])
 
 
 @pytest.mark.parametrize("name", ["a.txt", "missing.parquet", "broken.parquet"])

@@ -116,15 +116,34 @@ def test_the_others_of_a_lost_node_reach_the_optimum_with_its_column_as_it_is() 
         settle(table, participants[1:])
         with pytest.raises(AssertionError):
             problem.check_table(table)
+        # What the lost task said last counts in the gap, so that no better one is certified.
+        assert table.gap().relative > 1e-3
         # The lost task's loss is replaced by mu/2 |w - v|^2.
         table.join("t0", make_task(problem.X[0], problem.y[0]).profile())
         last = table.pull("t0")
         pull = np.sqrt(last.mu) * np.eye(5)
         left = Problem([pull, *problem.X[1:]], [pull @ last.column, *problem.y[1:]])
         left.check_table(table)
-        # What the lost task said last counts in the gap, so that no better one is certified.
-        assert table.gap().relative > 1e-3
         assert certified.relative > 1e-3
+
+
+def test_nothing_is_certified_of_data_that_a_task_had_before_its_node_joined_again() -> None:
+    problem = Problem.random()
+    with carls.connect() as bank, problem.open(bank) as table:
+        settle(table, participants_of(problem))
+        assert table.state().certified.relative < 1e-9
+        changed = Problem(problem.X, [-problem.y[0], *problem.y[1:]])
+        task = make_task(changed.X[0], changed.y[0])
+        with bank.tasks("table", problem.dim, problem.regularizer, problem.rho) as other:
+            other.join("t0", task.profile())
+            pull = other.pull("t0")
+            # A look between the join and the first push of the new data.
+            assert (table.gap(), table.state().certified) == (None, None)
+            other.push("t0", pull.sequence, *task.answer(pull, other.algorithm))
+            assert table.state().certified.relative > 1e-2
+        settle(table, participants_of(changed))
+        changed.check_table(table)
+        assert table.state().certified.relative < 1e-9
 
 
 def test_when_a_lost_task_is_taken_out_the_others_reach_the_optimum_without_it() -> None:

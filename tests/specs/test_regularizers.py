@@ -220,3 +220,31 @@ def test_no_tasks_cost_nothing(regularizer: Regularizer, definition: Any) -> Non
     alone = regularizer.over([])
     assert alone.value(np.zeros((3, 0))) == 0
     assert alone.prox(np.zeros((3, 0)), 1.0).shape == (3, 0)
+
+
+@few
+@given(seeds, st.integers(1, 6), st.sampled_from(["ridge", "mean"]))
+def test_projections_do_as_the_relations_that_they_stand_for(seed: int, tasks: int, name: str) -> None:
+    """Their closed forms against eigenvectors of R R'."""
+    regularizer = Regularizer.of(name)
+    relations = Sum([(1.0, regularizer)])  # has eigenvectors
+    w = np.random.default_rng(seed).standard_normal((3, tasks))
+    np.testing.assert_allclose(regularizer.value(w), relations.value(w), atol=1e-12)
+    for step in (1e-9, 0.7, 1e30):
+        np.testing.assert_allclose(regularizer.prox(w, step), relations.prox(w, step), atol=1e-12)
+    np.testing.assert_allclose(
+        regularizer.conjugate(w, 0.3, 2.0), relations.conjugate(w, 0.3, 2.0), atol=1e-10
+    )
+    np.testing.assert_allclose(regularizer.slope(2.0, 3, tasks), relations.slope(2.0, 3, tasks), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["ridge", "mean"])
+def test_projections_of_thousands_of_tasks_take_no_eigenvectors(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(np.linalg, "eigh", None)
+    regularizer, w = Regularizer.of(name), np.ones((2, 4096))
+    np.testing.assert_allclose(regularizer.prox(w, 0.5), w if name == "mean" else w / 2)
+    assert regularizer.slope(1.0, 2, 4096) == pytest.approx(2.0, rel=1e-3)
+    assert regularizer.value(w) == (0.0 if name == "mean" else 8192.0)
+    assert regularizer.conjugate(w, 1.0, 1.0)[1] > 0

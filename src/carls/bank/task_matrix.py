@@ -14,7 +14,7 @@ from carls.bank.checks import check_wait
 from carls.bank.gap import Evidence, Gap
 from carls.bank.task_columns import TaskColumns
 from carls.bank.task_guard import TaskGuard
-from carls.bank.task_members import Member, Read, TaskMembers
+from carls.bank.task_members import Claim, Member, Read, TaskMembers
 from carls.bank.task_progress import TaskProgress
 from carls.bank.task_pulls import LARGEST, check_answer, check_last, check_profile
 from carls.errors import InvalidRequestError, InvalidSpecError, InvalidValueError
@@ -36,8 +36,9 @@ class TaskMatrix:
     Only task t's pushes change column t, and each answers a pull of the present column. So a push
     that comes twice, late, or after another answer to the same column changes nothing.
 
-    A task has one node at a time, the one that joined last: pulls and pushes of the one before are an error
-    from then on, so that two nodes under one name are found out.
+    A task has one node at a time, the one that joined last, from its first pull on: pulls and pushes of the
+    one before are an error then, so that two nodes under one name are found out. A join that a dead node
+    sent, and that comes late, changes nothing.
 
     Args:
         dim: elements of a task's model.
@@ -106,7 +107,8 @@ class TaskMatrix:
     def join(
         self, task: str, profile: Profile, last: Pull | None = None, node: str = "", producer: str = ""
     ) -> None:
-        """Let a node answer for a task. A new task gets a column; one that is there keeps its own.
+        """Let a node answer for a task. A new task gets a column; one that is there keeps its own, and
+        its node until the new one pulls.
 
         Args:
             task: its name.
@@ -116,7 +118,7 @@ class TaskMatrix:
                 so the column is moved to this matrix's mu; a matrix that has seen no push takes over the
                 pull's, and gives no pulls until as many tasks are back as there were, for 5 seconds at most.
                 The optimum is the same either way, and nearer.
-            node: who answers for it from now on.
+            node: who answers for it, from its first pull on.
             producer: of the node, for `state`.
 
         Raises:
@@ -130,7 +132,7 @@ class TaskMatrix:
             check_last(task, last, self.dim)
         with self._changed:
             member = self._members.find(task)
-            if member is None or member.profile != profile:
+            if member is None or not member.told_before(profile):
                 self._check_scale(task, profile)
             if member is None:
                 self._members.add(task, Member(profile, node, producer, self._clock()))
@@ -142,12 +144,9 @@ class TaskMatrix:
                         self._members.expect(last.tasks, self._clock() + GATHERING_S)
                 self._changed.notify_all()
                 return
-            member.took_over(node)
-            member.producer, member.seen = producer, self._clock()
-            self._progress.data_changed()
-            if member.profile != profile:
-                member.profile = profile
-                self._recouple(None)
+            member.claim(node, Claim(profile, producer))
+            if node == member.node and len(member.claims) == 1:
+                self._take_over(task, member, node)
 
     def leave(self, task: str) -> None:
         """Take a task out, with its column; the others are coupled without it.
@@ -176,11 +175,14 @@ class TaskMatrix:
 
         Raises:
             UnknownTaskError: the task has not joined.
-            InvalidRequestError: another node has joined with it since.
+            InvalidRequestError: another node has joined with it, and pulled, since.
         """
         deadline = time.monotonic() + min(check_wait(wait_s), MAX_WAIT_S)
         with self._changed:
             while True:
+                claiming = self._members.find(task)
+                if claiming is not None and node in claiming.claims:
+                    self._take_over(task, claiming, node)
                 member = self._members.of(task, node)
                 member.seen = self._clock()
                 waits = self.algorithm.synchronous and member.pushed
@@ -237,7 +239,7 @@ class TaskMatrix:
             return TaskModels(tuple(self._members.names), self._columns.models().copy())
 
     def gap(self) -> Gap | None:
-        """The gap of the points that nodes evaluated last; None until each task has pushed.
+        """The gap of the points that nodes evaluated last; None until each task has pushed since it joined.
 
         The bound is the best so far of these tasks.
         """
@@ -266,6 +268,21 @@ class TaskMatrix:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _take_over(self, task: str, member: Member, node: str) -> None:
+        """Let a node that has joined answer for a task."""
+        profile, producer = member.claims[node]
+        same = member.told_before(profile)
+        if not same:
+            self._check_scale(task, profile)  # other tasks may have come since it joined
+        member.took_over(node)
+        member.producer, member.seen = producer, self._clock()
+        # What its column says is of data that may be others: nothing is certified by it.
+        member.told = False
+        self._progress.data_changed()
+        if not same:
+            member.profile = profile
+            self._recouple(None)
 
     def _check_scale(self, task: str, profile: Profile) -> None:
         profiles = self._members.with_profile(task, profile)
@@ -326,6 +343,6 @@ class TaskMatrix:
             progress.history.append(epoch)
 
     def _gap(self) -> Gap | None:
-        if not self._members or not all(member.updates for member in self._members):
+        if not self._members or not all(member.told for member in self._members):
             return None
         return self._progress.gap(lambda: self._columns.gap(self._members.ridge_norm))

@@ -17,6 +17,17 @@ from carls.specs.regularizer import Matrix
 MAX_TASKS, MAX_ELEMENTS = 4096, 2**24
 #: Pulls of a task that may be answered; older ones are superseded.
 MAX_READS = 8
+#: Nodes that have joined with a task and not pulled yet; older ones are forgotten.
+MAX_CLAIMS = 8
+#: Profiles of the same data on two machines differ by less, relatively.
+ROUNDING = 1e-9
+
+
+class Claim(NamedTuple):
+    """What a node that would answer for a task tells."""
+
+    profile: Profile
+    producer: str
 
 
 class Read(NamedTuple):
@@ -36,11 +47,14 @@ class Member:
     Attributes:
         profile: what it told when it joined.
         node: that answers for it.
+        claims: of nodes that have joined since, the last one at the end. One answers from its first pull on,
+            so that what a dead node has sent, and comes late, stops nobody.
         producer: of that node.
         seen: seconds on the matrix's clock when it last joined, pulled or pushed.
         updates: its pushes that were applied.
         answered: the last pull whose push moved its column.
         pushed: whether it has pushed in this epoch.
+        told: whether a push since the last join said what its loss is.
         behind: pushes of others between the last answered pull and its push.
         reads: its pulls that may be answered, by their numbers.
         delays: seconds of its last pushes.
@@ -53,12 +67,30 @@ class Member:
     updates: int = 0
     answered: int = -1
     pushed: bool = False
+    told: bool = False
     behind: int = -1
+    claims: dict[str, Claim] = field(default_factory=dict)
     reads: dict[int, Read] = field(default_factory=dict)
     delays: deque[float] = field(default_factory=lambda: deque(maxlen=5))
 
+    def told_before(self, profile: Profile) -> bool:
+        """Whether a profile says what this one does, but for rounding: other machines add up otherwise."""
+        pairs = zip(profile, self.profile, strict=True)
+        return all(math.isclose(new, old, rel_tol=ROUNDING) for new, old in pairs)
+
+    def claim(self, node: str, claim: Claim) -> None:
+        """Remember that a node would answer, and forget the oldest of many."""
+        self.claims.pop(node, None)
+        self.claims[node] = claim
+        if len(self.claims) > MAX_CLAIMS:
+            del self.claims[next(iter(self.claims))]
+
     def took_over(self, node: str) -> None:
-        """Let another node answer; what the one before has pulled is not answered any more."""
+        """Let a node that claims to answer: those that joined before it do not any more, and what they have
+        pulled is not answered."""
+        joined = list(self.claims)
+        for before in joined[: joined.index(node) + 1]:
+            del self.claims[before]
         if node != self.node:
             self.node = node
             self.reads.clear()
@@ -76,7 +108,7 @@ class Member:
         self.delays.append(now - read.at)
         self.reads.clear()
         self.answered = max(self.answered, sequence)
-        self.pushed = True
+        self.pushed = self.told = True
         self.updates += 1
         return read
 
@@ -98,7 +130,8 @@ class TaskMembers:
     def __init__(self, dim: int) -> None:
         self._dim = dim
         self._members: dict[str, Member] = {}
-        self._expected, self._until = 0, 0.0
+        self._expected = 0
+        self._until: float | None = None
 
     def __len__(self) -> int:
         return len(self._members)
@@ -127,16 +160,17 @@ class TaskMembers:
         return bool(self) and all(member.pushed for member in self)
 
     def expect(self, tasks: int, until: float) -> None:
-        """So many tasks of a matrix that is gone are on their way to this one; wait for them until then."""
-        if not self._expected:
+        """So many tasks of a matrix that is gone are on their way to this one; wait for them until then.
+
+        There is one wait: tasks that come after it has ended find the others at work.
+        """
+        if self._until is None:
             self._until = until
         self._expected = max(self._expected, tasks)
 
     def gathering(self, now: float) -> bool:
         """Whether tasks are on their way here."""
-        if len(self) >= self._expected or now >= self._until:
-            self._expected = 0
-        return self._expected > 0
+        return self._until is not None and now < self._until and len(self) < self._expected
 
     def find(self, task: str) -> Member | None:
         """The task, if it is there."""
@@ -187,8 +221,9 @@ class TaskMembers:
         self._members[task] = member
 
     def remove(self, task: str) -> None:
-        """Take a task out."""
+        """Take a task out; it is not waited for."""
         del self._members[task]
+        self._expected -= 1
 
     def states(self, now: float) -> tuple[TaskNodeState, ...]:
         """What is told of each."""

@@ -52,8 +52,8 @@ class TaskTable(TableHandle[TaskSpec]):
     known when it comes again. So a push that fails for want of a reply (`DeadlineExceededError`,
     `UnavailableError`) may just be repeated, and what became of it is told then.
 
-    A task has one node at a time: the handle that joined with it last. Pulls and pushes of another one are an
-    error from then on, so that two nodes under one name are found out.
+    A task has one node at a time: the handle that joined with it last, from its first pull on. Pulls and
+    pushes of another one are an error then, so that two nodes under one name are found out.
 
     When the bank was replaced by an empty one, the next call raises `BankRestartedError`, or
     `UnknownTaskError` where the handle knows that already: join again, with the last pull, and go on.
@@ -89,7 +89,8 @@ class TaskTable(TableHandle[TaskSpec]):
     def join(
         self, task: str, profile: Profile, last: Pull | None = None, timeout_s: float | None = None
     ) -> None:
-        """Let this handle answer for a task. A new task gets a column; one that is there keeps its own.
+        """Let this handle answer for a task, from its first pull on. A new task gets a column; one that is
+        there keeps its own.
 
         Args:
             task: its name: 1 to 128 letters, digits and `_ . : -`.
@@ -209,7 +210,7 @@ class TaskTable(TableHandle[TaskSpec]):
         return self._read_async(timeout_s, self._fetching_state)
 
     def gap(self, timeout_s: float | None = None) -> Gap | None:
-        """How far the points that nodes evaluated last are from the optimum; None until each has pushed."""
+        """How far the points that nodes evaluated last are from the optimum; None before each has pushed."""
         return self.state(timeout_s).gap
 
     def gap_async(self, timeout_s: float | None = None) -> Future[Gap | None]:

@@ -162,7 +162,8 @@ class TaskState:
         mu: of the algorithm; 0 while there are no tasks.
         guard: 1, or less where steps were halved.
         longest_delay: pushes between a pull and its push, the most in the last hundred epochs.
-        gap: of the points that the nodes evaluated last; None until each task has pushed.
+        gap: of the points that the nodes evaluated last; None until each task has pushed since its node
+            joined.
         certified: the smallest gap that was found of these tasks, since a node joined or left last; None
             until each has pushed. It stays where the objective rises again, so that all nodes learn of it.
     """

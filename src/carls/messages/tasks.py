@@ -13,7 +13,7 @@ from carls.specs.regularizer import Matrix
 
 
 class JoinTask(NamedTuple):
-    """Let `node` answer for a task from now on; a task that is new gets a column.
+    """Let `node` answer for a task from its first pull on; a task that is new gets a column.
 
     `ridge_norm` and `lipschitz` are its `Profile`, None where nobody knows the constant. `mu`, `model` and
     `column`, (dim,) float64, and `tasks` are of its last pull from a bank that is gone; 0 and (0,) where

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from safetensors.numpy import save_file
 import carls
 from carls.cli.mtl.samples import FileSamples
 from carls.cli.results import check_writable
+from carls.client.arguments import seconds
 from carls.errors import InvalidRequestError, UnknownTableError
 from carls.mtl import TaskNode
 from carls.mtl.participant import INTERRUPTIONS
@@ -74,14 +76,17 @@ def node(
         if out.suffix not in _SUFFIXES:
             raise InvalidRequestError(f"--out {out}: expected a file that ends in {' or '.join(_SUFFIXES)}")
         check_writable(out)
+    if deadline is not None:
+        seconds("--deadline", deadline)
+    if until_gap is not None and not 0 < until_gap < math.inf:
+        raise InvalidRequestError(f"--until-gap {until_gap:g}: expected a number above 0, such as 1e-6")
     samples = FileSamples.read(data, target, None if features is None else features.split(","), weights)
     console = Console(highlight=False, soft_wrap=True)
     with carls.connect(bank) as connection:
-        handle = _open(connection, table, len(samples.names), regularizer, rho)
-        _check_dim(handle, samples)
+        # Before the table is made: what cannot be leaves none behind.
         worker = TaskNode(
-            None,
-            handle,
+            connection,
+            table,
             task,
             samples.features,
             samples.targets,
@@ -89,6 +94,8 @@ def node(
             weights=samples.weights,
             fit_intercept=intercept,
         )
+        handle = _open(connection, table, len(samples.names), regularizer, rho)
+        _check_dim(handle, samples)
         console.print(
             f"task {task}: {len(samples.targets):,} samples of {len(samples.names)} features, which stay "
             f"here: {', '.join(samples.names)[:300]}",

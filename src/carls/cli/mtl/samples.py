@@ -48,13 +48,15 @@ class FileSamples:
 
         Raises:
             InvalidRequestError: no such file or column.
-            InvalidValueError: columns that are no finite numbers.
+            InvalidValueError: no rows, no known target, or columns that are no finite numbers.
         """
         table = _read(path)
+        if not len(table):
+            raise InvalidValueError(f"{path} has no rows: expected one for each sample")
         named = [name for name in (target, weights) if name is not None]
         if features is None:
             features = [
-                name for name in table.column_names if name not in named and _numeric(table.column(name).type)
+                field.name for field in table.schema if field.name not in named and _numeric(field.type)
             ]
         missing = [name for name in (*named, *features) if name not in table.column_names]
         if missing:
@@ -62,6 +64,9 @@ class FileSamples:
                 f"{path} has no column {', '.join(map(repr, missing))}: expected some of "
                 f"{str(table.column_names)[:400]}"
             )
+        several = [name for name in (*named, *features) if table.column_names.count(name) > 1]
+        if several:
+            raise InvalidRequestError(f"{path} has several columns {several[0]!r}: expected one of each name")
         twice = sorted({name for name in features if features.count(name) > 1 or name in named})
         if twice or not features:
             raise InvalidRequestError(
@@ -69,10 +74,15 @@ class FileSamples:
                 "the weights"
             )
         names = tuple(sorted(features))
+        targets = _numbers(path, table, target)
+        if np.isnan(targets).all():
+            raise InvalidValueError(
+                f"column {target!r} of {path} has no value: expected one known target at least"
+            )
         return FileSamples(
             names,
             np.stack([_finite(path, table, name) for name in names], axis=1),
-            _numbers(path, table, target),
+            targets,
             None if weights is None else _finite(path, table, weights),
         )
 
@@ -88,13 +98,14 @@ def _read(path: Path) -> pa.Table:
 
 
 def _numeric(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    return any(is_kind(kind) for is_kind in kinds)
 
 
 def _numbers(path: Path, table: pa.Table, name: str) -> Any:
     """A column as float64; NaN where a value is missing."""
     column = table.column(name)
-    if not _numeric(column.type):
+    if not _numeric(column.type) and not pa.types.is_null(column.type):
         raise InvalidValueError(
             f"column {name!r} of {path} holds values of type {column.type}: expected numbers; encode it first"
         )

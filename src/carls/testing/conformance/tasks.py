@@ -215,6 +215,10 @@ class TaskTables:
         with pytest.raises(carls.InvalidRequestError, match="another node"):
             second.pull("t0")
         second.join("t0", nodes["t0"].profile)
+        assert turn(first, "t0", nodes["t0"]) is Pushed.APPLIED  # until the second one pulls
+        pull = first.pull("t0")
+        assert pull is not None
+        assert second.pull("t0") is not None
         before = second.models()
         assert np.abs(before.of("t0")).max() > 0  # the column is kept
         for use in (
