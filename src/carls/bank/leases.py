@@ -6,7 +6,7 @@ import os
 import threading
 from dataclasses import dataclass, field
 
-from carls.bank.announcements import MAX_PARTS
+from carls.bank.announcements import MAX_PARTS, Announcer
 from carls.bank.checks import check_producer
 from carls.bank.clock import Clock
 from carls.errors import ClientForgottenError, InvalidRequestError
@@ -34,6 +34,8 @@ class _Holder:
 class _Group:
     about: str
     shares: int
+    #: Number of the group's life: another one of the same name has another.
+    life: int
     holders: dict[str, _Holder] = field(default_factory=dict)
 
     def rebalance(self, holder: _Holder, grant: int) -> None:
@@ -87,7 +89,7 @@ class Leases:
                         f"group {request.group!r}: the bank has {MAX_GROUPS} groups with leases already; let "
                         "some end, or have makers share a group"
                     )
-                group = self._groups[request.group] = _Group(request.about, request.shares)
+                group = self._groups[request.group] = _Group(request.about, request.shares, self._grant)
             if (group.about, group.shares) != (request.about, request.shares):
                 raise InvalidRequestError(
                     f"group {request.group!r} shares {group.about!r} in {group.shares} shares, and "
@@ -154,8 +156,8 @@ class Leases:
                 if not found.holders:
                     del self._groups[group]
 
-    def check(self, client: str, parts: tuple[int, ...], of: int) -> bool:
-        """Whether a client writes under a lease; if so, it has to hold the parts that it announces.
+    def announcer(self, client: str, parts: tuple[int, ...], of: int) -> Announcer:
+        """Who a client is that announces parts; if it writes under a lease, it has to hold them.
 
         Raises:
             InvalidRequestError: it does not.
@@ -175,8 +177,8 @@ class Leases:
                             f"of group {name!r}, and announced {list(parts)} of {of}: expected some of "
                             "its own"
                         )
-                    return True
-        return False
+                    return Announcer(client, name, group.about, group.life)
+        return Announcer(client)
 
     def _find(self, group: str, name: str) -> _Holder | None:
         found = self._groups.get(group)
