@@ -86,19 +86,21 @@ class Lease:
             self._bank._call(RenewLease(self._name, self._holder, (client,)))
             self._covered[client] = table
 
-    def close(self) -> None:
+    def close(self, timeout_s: float | None = None) -> None:
         """Give all shares back at once; writes of covered handles are refused from now on. Closing twice is
         fine.
 
-        Where the bank cannot be reached, the lease runs out by itself.
+        Where the bank cannot be reached within `timeout_s` seconds, by default a quarter of `lease_s` and at
+        most the bank's, the lease runs out by itself.
         """
         if self._closed.is_set():
             return
         self._closed.set()
         self._keeper.join()
         self.held = {}
+        brief_s = self._brief_s if timeout_s is None else min(self._brief_s, timeout_s)
         with contextlib.suppress(CarlsError):
-            self._bank._call(EndLease(self._name, self._holder), timeout_s=self._brief_s)
+            self._bank._call(EndLease(self._name, self._holder), timeout_s=brief_s)
         for client, table in self._covered.items():
             if table._writer.client == client:
                 # What the handle writes from now on is no concern of this lease's.
