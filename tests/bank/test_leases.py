@@ -67,6 +67,7 @@ class Group:
             "about": "all",
             "seconds": seconds,
             "producer": f"producer of {who}",
+            "join": True,
         }
         info = self.engine.handle(LeaseShares(**{**fields, **changes}))
         assert isinstance(info, LeaseInfo)
@@ -172,6 +173,29 @@ def test_a_lease_lasts_as_long_as_it_is_renewed(group: Group) -> None:
     assert group.turn("b").shares == tuple(range(8))
     with pytest.raises(ClientForgottenError, match=r"group 'g' has run out.*Lease again"):
         group.renew("a")
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_who_has_joined_before_has_to_join_anew_when_its_lease_has_run_out(
+    group: Group, others: bool
+) -> None:
+    with pytest.raises(ClientForgottenError, match="Lease again"):
+        group.turn("a", join=False)  # as of a bank that was restarted
+    assert group.turn("a").shares == group.turn("a", join=False).shares == tuple(range(8))
+    group.clock.now += 11
+    if others:
+        group.turn("b")
+    with pytest.raises(ClientForgottenError, match=r"group 'g' has run out.*Lease again"):
+        group.turn("a", join=False)
+    assert group.turn("b").shares == tuple(range(8)), "it has not come in by that"
+
+
+def test_names_of_clients_are_short(group: Group) -> None:
+    group.turn("a")
+    with pytest.raises(InvalidRequestError, match="expected 32 hex digits"):
+        group.engine.handle(RenewLease("g", "a", ("x" * 65,)))
+    with pytest.raises(InvalidRequestError, match="expected 32 hex digits"):
+        group.write("x" * 65, 1)
 
 
 def test_what_was_ended_is_free_at_once(group: Group) -> None:
@@ -358,7 +382,7 @@ def test_there_is_a_limit_to_everything(monkeypatch: pytest.MonkeyPatch) -> None
     leases = Leases(Clock())
 
     def take(group: str, who: str) -> LeaseInfo:
-        return leases.take(LeaseShares(group, who, 4, "all", 10.0, "p"))
+        return leases.take(LeaseShares(group, who, 4, "all", 10.0, "p", True))
 
     take("g", "a"), take("g", "b"), take("h", "a")
     with pytest.raises(InvalidRequestError, match="2 holders"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from carls.bank.announcements import MAX_PARTS, Announcer
 from carls.bank.checks import check_producer
 from carls.bank.clock import Clock
+from carls.bank.ledger import MAX_CLIENT_LENGTH
 from carls.errors import ClientForgottenError, InvalidRequestError
 from carls.messages import LeaseInfo, LeaseShares
 from carls.specs import check_name
@@ -82,6 +83,8 @@ class Leases:
         """
         _check(request)
         with self._lock:
+            if not request.join and self._find(request.group, request.holder) is None:
+                raise _over(request.group)
             group = self._groups.get(request.group)
             if group is None:
                 if len(self._groups) >= MAX_GROUPS:
@@ -122,6 +125,11 @@ class Leases:
             holder = self._find(group, name)
             if holder is None or holder.gone:
                 raise _over(group)
+            if any(len(client) > MAX_CLIENT_LENGTH for client in clients):
+                raise InvalidRequestError(
+                    f"group {group!r}: a lease for a client whose name has over {MAX_CLIENT_LENGTH} "
+                    "characters; expected 32 hex digits"
+                )
             covered = tuple(dict.fromkeys(holder.clients + clients))
             if len(covered) > MAX_COVERED:
                 raise InvalidRequestError(

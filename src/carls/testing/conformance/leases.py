@@ -66,6 +66,8 @@ class Leases:
                 assert time.monotonic() < deadline, "the lease did not run out"
             other.assign([1], np.full((1, 1), 9, np.float32), step=9)
             with pytest.raises(carls.ClientForgottenError, match="lease"):
+                lease.turn()
+            with pytest.raises(carls.ClientForgottenError, match="lease"):
                 table.assign([1], np.full((1, 1), 8, np.float32), step=8)
         assert other.lookup([1]).step.tolist() == [9]
 
