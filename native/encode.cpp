@@ -137,6 +137,16 @@ nb::tuple unique(const Keys &keys, size_t n) {
     return nb::make_tuple(to_numpy(std::move(first)), to_numpy(std::move(inverse)));
 }
 
+// The hash of each key.
+nb::object hashes(const ByteKeys &keys, size_t n) {
+    std::vector<int64_t> found(n);
+    {
+        const nb::gil_scoped_release release;
+        for (size_t i = 0; i < n; ++i) found[i] = static_cast<int64_t>(keys.hash(i));
+    }
+    return to_numpy(std::move(found));
+}
+
 }  // namespace
 
 void bind_keys(nb::module_ &module) {
@@ -149,6 +159,12 @@ void bind_keys(nb::module_ &module) {
         "unique_bytes",
         [](const Vector<int32_t> &offsets, const Vector<uint8_t> &data) {
             return unique(byte_keys(offsets, data), offsets.shape(0) - 1);
+        },
+        nb::arg("offsets"), nb::arg("data"));
+    module.def(
+        "hash_bytes",
+        [](const Vector<int32_t> &offsets, const Vector<uint8_t> &data) {
+            return hashes(byte_keys(offsets, data), offsets.shape(0) - 1);
         },
         nb::arg("offsets"), nb::arg("data"));
     module.def(

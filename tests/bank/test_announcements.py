@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carls.bank import Engine
+from carls.bank.announcements import MAX_DIVISIONS
 from carls.errors import ClosedError, InvalidRequestError, UnknownTableError
 from carls.messages import Announce, DropTable, KnowledgeInfo, LatestKnowledge, OpenTable, WriteId
 from carls.specs import EmbeddingSpec
@@ -110,8 +111,14 @@ PARTS = st.integers(1, 3).flatmap(lambda parts: st.tuples(st.integers(0, parts -
 def test_any_sequence_of_announcements(said: list[tuple[tuple[int, int], int]]) -> None:
     makers = Makers()
     since: list[tuple[tuple[int, int], int]] = []  # all that counts, told anew from the start each time
-    expected = -1
+    replaced: set[tuple[int, int]] = set()
+    expected, complete = -1, 0
     for (part, parts), step in said:
+        if (part, parts) in replaced:
+            with pytest.raises(InvalidRequestError, match="the first was replaced"):
+                makers.announce(f"{part}/{parts}", step, part, parts)
+            assert makers.step == expected
+            continue
         makers.announce(f"{part}/{parts}", step, part, parts)
         if any(who == (part, parts) and s >= step for who, s in since):
             assert makers.step == expected, "it is late, and changes nothing"
@@ -119,9 +126,44 @@ def test_any_sequence_of_announcements(said: list[tuple[tuple[int, int], int]]) 
         since.append(((part, parts), step))
         steps = [max((s for who, s in since if who == (one, parts)), default=None) for one in range(parts)]
         if None not in steps:
-            since = [one for one in since if one[0][1] == parts]
+            if parts != complete:
+                replaced |= {(one, complete) for one in range(complete)}
+                since, complete = [one for one in since if one[0][1] == parts], parts
             expected = min(step for step in steps if step is not None)
         assert makers.step == expected
+
+
+def test_who_goes_on_alone_does_not_undo_what_others_have_announced(makers: Makers) -> None:
+    makers.announce("alone", 1)
+    makers.announce("a", 1, part=0, parts=2)
+    makers.announce("alone", 2)
+    makers.announce("b", 1, part=1, parts=2)
+    assert makers.step == 1, "the rows of a and b are of step 1"
+    with pytest.raises(InvalidRequestError, match=r"'producer of alone' and then.*'producer of [ab]'"):
+        makers.announce("alone", 3)
+    assert makers.step == 1
+
+
+def test_who_divides_the_rows_anew_replaces_nobody_but_others(makers: Makers) -> None:
+    makers.announce("a", 1, part=0, parts=2)
+    makers.announce("b", 1, part=1, parts=2)
+    makers.announce("a", 2)
+    makers.announce("a", 3, part=0, parts=2)  # as before, though b is out
+    with pytest.raises(InvalidRequestError, match="replaced"):
+        makers.announce("b", 3, part=1, parts=2)
+    assert makers.step == 2
+
+
+def test_parts_of_divisions_without_end_take_no_more_room(makers: Makers) -> None:
+    makers.announce("whole", 5)
+    for parts in range(2, 200):
+        makers.announce("a", 1, part=0, parts=parts)
+    announcements = makers.engine._catalog.find("t").announcements
+    assert len(announcements._divisions) == MAX_DIVISIONS
+    assert makers.step == 5
+    makers.announce("a", 7, part=1, parts=199)
+    makers.announce("whole", 6)
+    assert makers.step == 6
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ class Group:
             "about": "all",
             "seconds": seconds,
             "producer": f"producer of {who}",
+            "join": True,
         }
         info = self.engine.handle(LeaseShares(**{**fields, **changes}))
         assert isinstance(info, LeaseInfo)
@@ -85,6 +86,11 @@ class Group:
         write = WriteId(f"client of {who}", next(self._sequence), first)
         values = np.full((1, 1), step, np.float32)
         self.engine.handle(Assign("t", Keys.of([1]), values, step, f"producer of {who}", write))
+
+    def join(self, who: str, group: str) -> None:
+        """Alone in a group of its own, with all of its shares."""
+        self.turn(who, group=group)
+        self.engine.handle(RenewLease(group, who, (f"client of {who}",)))
 
     def announce(self, who: str, step: int, *parts: int, of: int | None = None) -> None:
         write = WriteId(f"client of {who}", next(self._sequence), True)
@@ -169,6 +175,29 @@ def test_a_lease_lasts_as_long_as_it_is_renewed(group: Group) -> None:
         group.renew("a")
 
 
+@pytest.mark.parametrize("others", [False, True])
+def test_who_has_joined_before_has_to_join_anew_when_its_lease_has_run_out(
+    group: Group, others: bool
+) -> None:
+    with pytest.raises(ClientForgottenError, match="Lease again"):
+        group.turn("a", join=False)  # as of a bank that was restarted
+    assert group.turn("a").shares == group.turn("a", join=False).shares == tuple(range(8))
+    group.clock.now += 11
+    if others:
+        group.turn("b")
+    with pytest.raises(ClientForgottenError, match=r"group 'g' has run out.*Lease again"):
+        group.turn("a", join=False)
+    assert group.turn("b").shares == tuple(range(8)), "it has not come in by that"
+
+
+def test_names_of_clients_are_short(group: Group) -> None:
+    group.turn("a")
+    with pytest.raises(InvalidRequestError, match="expected 32 hex digits"):
+        group.engine.handle(RenewLease("g", "a", ("x" * 65,)))
+    with pytest.raises(InvalidRequestError, match="expected 32 hex digits"):
+        group.write("x" * 65, 1)
+
+
 def test_what_was_ended_is_free_at_once(group: Group) -> None:
     group.turn("a"), group.turn("b")
     group.end("a")
@@ -239,6 +268,63 @@ def test_announcements_stay_right_while_shares_move(group: Group) -> None:
     assert group.step == 12, "a late lower step of the same holder is ignored"
 
 
+def test_groups_that_write_one_table_unawares_are_told(group: Group) -> None:
+    group.join("a", "g"), group.join("b", "h")
+    group.announce("a", 10, *range(8))
+    group.announce("b", 4, 0, 1, 2)
+    assert group.step == 10
+    group.announce("a", 12, *range(8))
+    group.announce("b", 3, *range(3, 8))
+    assert group.step == 3, "the other group's rows are that old"
+    with pytest.raises(InvalidRequestError, match=r"'producer of a' and then.*'producer of b'.*share="):
+        group.announce("a", 14, 0)
+    assert group.step == 3
+    group.announce("b", 5, *range(8))
+    assert group.step == 5
+
+
+def test_a_group_and_a_maker_outside_are_told(group: Group) -> None:
+    group.announce("alone", 1, 0, of=1)
+    group.join("a", "g")
+    group.announce("a", 2, *range(7))
+    group.announce("alone", 3, 0, of=1)
+    group.announce("a", 1, 7)
+    assert group.step == 1
+    with pytest.raises(InvalidRequestError, match="replaced"):
+        group.announce("alone", 4, 0, of=1)
+    group.announce("outside", 9, 0, of=1)
+    with pytest.raises(InvalidRequestError, match="replaced"):
+        group.announce("a", 10, 7)
+    assert group.step == 9
+    group.announce("intruder", 11, 0, of=8)
+    assert group.step == 9, "a part of as many, but of nobody's group, is another part"
+
+
+def test_a_group_that_comes_anew_is_no_stranger(group: Group) -> None:
+    group.join("a", "g")
+    group.announce("a", 1, *range(8))
+    group.announce("alone", 2, 0, of=1)
+    group.end("a")
+    group.join("b", "g")
+    group.announce("b", 1, *range(8))
+    assert group.step == 1
+    group.end("b")
+    group.join("c", "g")
+    group.announce("c", 0, 3)
+    assert group.step == 0, "the same rows, made anew from an earlier step"
+
+
+def test_what_a_group_of_the_same_name_shared_before_counts_no_more(group: Group) -> None:
+    group.join("a", "g")
+    group.announce("a", 9, *range(8))
+    group.end("a")
+    group.turn("b", about="others"), group.cover("b")
+    group.announce("b", 12, *range(7))
+    assert group.step == 9, "a's rows are there; b's are not complete"
+    group.announce("b", 11, 7)
+    assert group.step == 11
+
+
 def test_a_fence_waits_for_a_write_that_is_being_applied(
     group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,7 +382,7 @@ def test_there_is_a_limit_to_everything(monkeypatch: pytest.MonkeyPatch) -> None
     leases = Leases(Clock())
 
     def take(group: str, who: str) -> LeaseInfo:
-        return leases.take(LeaseShares(group, who, 4, "all", 10.0, "p"))
+        return leases.take(LeaseShares(group, who, 4, "all", 10.0, "p", True))
 
     take("g", "a"), take("g", "b"), take("h", "a")
     with pytest.raises(InvalidRequestError, match="2 holders"):

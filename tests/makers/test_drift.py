@@ -177,12 +177,15 @@ def test_a_new_maker_of_a_trainer_that_begins_anew_is_waited_for(own, publish, u
             assert table.lookup(KEYS, create=False).step.tolist() == [step] * 10
 
 
-def test_makers_that_share_a_table_unawares_are_told(own, publish, until):
+@pytest.mark.parametrize(
+    ("one", "other"), [(None, None), ("ours", "theirs"), ("ours", None), (None, "theirs")]
+)
+def test_makers_that_share_a_table_unawares_are_told(own, publish, until, one, other):
     table = rows_of(own)
     publish(own, 1, factor=1.0)
-    first = MakerRunner(own, Scale(), model="model", keys=KEYS[:5]).start()
+    first = MakerRunner(own, Scale(), model="model", keys=KEYS[:5], share=one).start()
     until(lambda: table.knowledge().step == 1)
-    with MakerRunner(own, Scale(), model="model", keys=KEYS[5:]) as second:
+    with MakerRunner(own, Scale(), model="model", keys=KEYS[5:], share=other) as second:
         until(lambda: second.progress.passes == 1)
         publish(own, 2, factor=1.0)
         until(lambda: not first._thread.is_alive())

@@ -112,7 +112,15 @@ def test_a_forged_reply_is_refused(message: Any, raw: bytes) -> None:
         ACTIONS[message].decode_reply(raw)
 
 
-_LEASE = {"group": "g", "holder": "h", "shares": 4, "about": "", "seconds": 1.0, "producer": "p"}
+_LEASE = {
+    "group": "g",
+    "holder": "h",
+    "shares": 4,
+    "about": "",
+    "seconds": 1.0,
+    "producer": "p",
+    "join": True,
+}
 _ANNOUNCE = {"table": "t", "part": [0], "parts": 1, "step": 1, "producer": "p", "write": ["c", 1, True]}
 
 
@@ -123,6 +131,7 @@ _ANNOUNCE = {"table": "t", "part": [0], "parts": 1, "step": 1, "producer": "p", 
         (LeaseShares, _LEASE, {"seconds": "10"}),
         (LeaseShares, _LEASE, {"holder": None}),
         (LeaseShares, _LEASE, {"about": 3}),
+        (LeaseShares, _LEASE, {"join": 1}),
         (RenewLease, {"group": "g", "holder": "h", "clients": []}, {"clients": "c"}),
         (RenewLease, {"group": "g", "holder": "h", "clients": []}, {"clients": [1]}),
         (EndLease, {"group": "g", "holder": "h"}, {"group": []}),

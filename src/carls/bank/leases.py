@@ -6,9 +6,10 @@ import os
 import threading
 from dataclasses import dataclass, field
 
-from carls.bank.announcements import MAX_PARTS
+from carls.bank.announcements import MAX_PARTS, Announcer
 from carls.bank.checks import check_producer
 from carls.bank.clock import Clock
+from carls.bank.ledger import MAX_CLIENT_LENGTH
 from carls.errors import ClientForgottenError, InvalidRequestError
 from carls.messages import LeaseInfo, LeaseShares
 from carls.specs import check_name
@@ -34,6 +35,8 @@ class _Holder:
 class _Group:
     about: str
     shares: int
+    #: Number of the group's life: another one of the same name has another.
+    life: int
     holders: dict[str, _Holder] = field(default_factory=dict)
 
     def rebalance(self, holder: _Holder, grant: int) -> None:
@@ -80,6 +83,8 @@ class Leases:
         """
         _check(request)
         with self._lock:
+            if not request.join and self._find(request.group, request.holder) is None:
+                raise _over(request.group)
             group = self._groups.get(request.group)
             if group is None:
                 if len(self._groups) >= MAX_GROUPS:
@@ -87,7 +92,7 @@ class Leases:
                         f"group {request.group!r}: the bank has {MAX_GROUPS} groups with leases already; let "
                         "some end, or have makers share a group"
                     )
-                group = self._groups[request.group] = _Group(request.about, request.shares)
+                group = self._groups[request.group] = _Group(request.about, request.shares, self._grant)
             if (group.about, group.shares) != (request.about, request.shares):
                 raise InvalidRequestError(
                     f"group {request.group!r} shares {group.about!r} in {group.shares} shares, and "
@@ -120,6 +125,11 @@ class Leases:
             holder = self._find(group, name)
             if holder is None or holder.gone:
                 raise _over(group)
+            if any(len(client) > MAX_CLIENT_LENGTH for client in clients):
+                raise InvalidRequestError(
+                    f"group {group!r}: a lease for a client whose name has over {MAX_CLIENT_LENGTH} "
+                    "characters; expected 32 hex digits"
+                )
             covered = tuple(dict.fromkeys(holder.clients + clients))
             if len(covered) > MAX_COVERED:
                 raise InvalidRequestError(
@@ -154,8 +164,8 @@ class Leases:
                 if not found.holders:
                     del self._groups[group]
 
-    def check(self, client: str, parts: tuple[int, ...], of: int) -> bool:
-        """Whether a client writes under a lease; if so, it has to hold the parts that it announces.
+    def announcer(self, client: str, parts: tuple[int, ...], of: int) -> Announcer:
+        """Who a client is that announces parts; if it writes under a lease, it has to hold them.
 
         Raises:
             InvalidRequestError: it does not.
@@ -175,8 +185,8 @@ class Leases:
                             f"of group {name!r}, and announced {list(parts)} of {of}: expected some of "
                             "its own"
                         )
-                    return True
-        return False
+                    return Announcer(client, name, group.about, group.life)
+        return Announcer(client)
 
     def _find(self, group: str, name: str) -> _Holder | None:
         found = self._groups.get(group)

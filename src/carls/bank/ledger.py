@@ -23,6 +23,9 @@ MAX_CLIENTS = 100_000
 #: Forgotten clients whose names are kept, so that a late repeat of their first write is refused.
 MAX_FORGOTTEN = 1_000_000
 
+#: Characters of a client's name, which is 32 hex digits.
+MAX_CLIENT_LENGTH = 64
+
 #: Bytes of arrays in the replies that are kept; beyond them the oldest large one goes.
 MAX_KEPT_BYTES = 256 << 20
 #: Replies with fewer bytes than this are not counted.
@@ -118,6 +121,12 @@ class Ledger:
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
+                if len(write.client) > MAX_CLIENT_LENGTH:
+                    raise InvalidRequestError(
+                        f"client {write.client[:40]!r}...: a name of {len(write.client)} characters; "
+                        "expected 32 hex digits",
+                        table=table,
+                    )
                 if not write.first or key in self._forgotten:
                     raise ClientForgottenError(
                         f"the bank does not know client {write.client} on {table!r}; its write "

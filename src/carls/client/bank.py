@@ -75,6 +75,7 @@ class Bank:
         self._transport = transport
         self._process = os.getpid()
         self._handles: weakref.WeakSet[TableHandle[Any]] = weakref.WeakSet()
+        self._leases: weakref.WeakSet[Lease] = weakref.WeakSet()
         self._producers = KnownProducers()
         self._lock = threading.Lock()
         self._closed = False
@@ -279,7 +280,10 @@ class Bank:
             InvalidRequestError: arguments that cannot be, or the group shares something else.
         """
         self._check()
-        return Lease(self, name, shares, about, lease_s)
+        lease = Lease(self, name, shares, about, lease_s)
+        with self._lock:
+            self._leases.add(lease)
+        return lease
 
     def tables(self) -> list[TableInfo]:
         """All tables, by name."""
@@ -325,15 +329,17 @@ class Bank:
             raise errors[0]
 
     def close(self) -> None:
-        """Flush and close all handles, then the connection, within `timeout_s` seconds in all and
-        what the transport needs; closing twice is fine.
+        """Flush and close all handles, end all leases, then close the connection, within `timeout_s`
+        seconds in all and what the transport needs; closing twice is fine.
 
         Raises what went wrong in the background, after everything was closed.
         """
         if self._closed or os.getpid() != self._process:
             return
         handles = [handle.close for handle in self._opened()]
-        errors = _each_within(self.timeout_s, [*handles, self.models.close, self._drops.close])
+        with self._lock:
+            leases = [lease.close for lease in self._leases]  # after the writes that are made under them
+        errors = _each_within(self.timeout_s, [*handles, *leases, self.models.close, self._drops.close])
         self._closed = True
         self._finalizer()
         if errors:

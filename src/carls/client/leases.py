@@ -29,8 +29,9 @@ class Lease:
 
     `turn` takes part in the sharing: to be called when no write of the holder is under way, such as between
     batches. In between, a thread of the lease keeps what is held. A holder that was silent for too long, as
-    it was dead, paused or cut off, loses its shares to the others, and the writes of the tables that it
-    covers are refused with `ClientForgottenError` from then on: it cannot spoil what others have made since.
+    it was dead, paused or cut off, loses its shares to the others. Its next turn, and the next write of each
+    table that it covers, raise `ClientForgottenError`: it cannot spoil what others have made since. It has to
+    close the lease, take another one, cover its tables by that, and make its rows anew.
 
     Args:
         bank: where the group is. name: of the group. shares: in how many the work is divided, 1 to 1024; a
@@ -56,7 +57,7 @@ class Lease:
         self._holder = os.urandom(16).hex()
         self._covered: dict[str, TableHandle[Any]] = {}
         self._closed = threading.Event()
-        self.turn()
+        self._turn(join=True)
         self._keeper = threading.Thread(target=self._keep, name=f"carls lease of {name}", daemon=True)
         self._keeper.start()
 
@@ -67,8 +68,11 @@ class Lease:
             ClientForgottenError: the lease had run out: close it, and take another.
             InvalidRequestError: the group shares something else.
         """
+        return self._turn(join=False)
+
+    def _turn(self, join: bool) -> dict[int, int]:
         request = LeaseShares(
-            self._name, self._holder, self.shares, self._about, self._lease_s, self._bank.producer
+            self._name, self._holder, self.shares, self._about, self._lease_s, self._bank.producer, join
         )
         info = cast("LeaseInfo", self._bank._call(request))
         self.held = dict(zip(info.shares, info.grants, strict=True))
@@ -86,19 +90,21 @@ class Lease:
             self._bank._call(RenewLease(self._name, self._holder, (client,)))
             self._covered[client] = table
 
-    def close(self) -> None:
+    def close(self, timeout_s: float | None = None) -> None:
         """Give all shares back at once; writes of covered handles are refused from now on. Closing twice is
         fine.
 
-        Where the bank cannot be reached, the lease runs out by itself.
+        Where the bank cannot be reached within `timeout_s` seconds, by default a quarter of `lease_s` and at
+        most the bank's, the lease runs out by itself.
         """
         if self._closed.is_set():
             return
         self._closed.set()
         self._keeper.join()
         self.held = {}
+        brief_s = self._brief_s if timeout_s is None else min(self._brief_s, timeout_s)
         with contextlib.suppress(CarlsError):
-            self._bank._call(EndLease(self._name, self._holder), timeout_s=self._brief_s)
+            self._bank._call(EndLease(self._name, self._holder), timeout_s=brief_s)
         for client, table in self._covered.items():
             if table._writer.client == client:
                 # What the handle writes from now on is no concern of this lease's.

@@ -88,7 +88,7 @@ class Surveyed(RowsMeta):
 
     Attributes:
         demand: (n,) int64: how often the key stands among the last 262144 keys that were looked up in the
-            table (fewer where they are long: 16 MiB of them), from the table's first survey on.
+            table, from the table's first survey on.
     """
 
     demand: Int64s

@@ -8,7 +8,6 @@ import time
 import numpy as np
 
 from carls.client import Bank
-from carls.client.leases import Lease
 from carls.keys import Int64s, Keys
 from carls.makers.outputs import Table
 from carls.messages import Bools
@@ -74,7 +73,7 @@ class LeasedShares(Shares):
         self._grants: dict[int, int] = {}
         self._pause_s = lease_s / _TURNS
         about = f"model {model}, {len(keys)} keys with SHA-256 {digest(keys)}"
-        self._lease = Lease(bank, group, shares, about, lease_s)
+        self._lease = bank.lease(group, shares, about, lease_s)
         self._last = -np.inf
 
     @property

@@ -9,8 +9,8 @@ from typing import NamedTuple
 class LeaseShares(NamedTuple):
     """Take part in group `group`, whose work is in `shares` shares, for `seconds` seconds from now: join it
     or stay in it, take shares that are free, give back those beyond a fair part. To be sent when no write of
-    the holder is under way. `about` says what is shared, the same for all who take part. Reply:
-    `LeaseInfo`."""
+    the holder is under way. `about` says what is shared, the same for all who take part. Who does not `join`
+    has joined before, and is refused if its lease has run out since. Reply: `LeaseInfo`."""
 
     group: str
     holder: str
@@ -18,6 +18,7 @@ class LeaseShares(NamedTuple):
     about: str
     seconds: float
     producer: str
+    join: bool
 
 
 class RenewLease(NamedTuple):

@@ -284,7 +284,7 @@ ALL = (
     Action(
         "lease_shares",
         LeaseShares,
-        {**_GROUP, "shares": integer, "about": text, "seconds": number, "producer": text},
+        {**_GROUP, "shares": integer, "about": text, "seconds": number, "producer": text, "join": boolean},
         _lease,
     ),
     Action("renew_lease", RenewLease, {**_GROUP, "clients": texts}, _done),

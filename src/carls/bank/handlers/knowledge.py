@@ -32,8 +32,8 @@ class KnowledgeHandlers(TableFamily):
         announcements = self._catalog.find(request.table).announcements
 
         def apply() -> Done:
-            leased = self._leases.check(request.write.client, request.part, request.parts)
-            announcements.add(request, self._writes.clock.ticks(), leased)
+            by = self._leases.announcer(request.write.client, request.part, request.parts)
+            announcements.add(request, self._writes.clock.ticks(), by)
             return Done()
 
         return self._writes.uncounted(request.write, request.table, apply)

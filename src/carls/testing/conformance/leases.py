@@ -66,8 +66,23 @@ class Leases:
                 assert time.monotonic() < deadline, "the lease did not run out"
             other.assign([1], np.full((1, 1), 9, np.float32), step=9)
             with pytest.raises(carls.ClientForgottenError, match="lease"):
+                lease.turn()
+            with pytest.raises(carls.ClientForgottenError, match="lease"):
                 table.assign([1], np.full((1, 1), 8, np.float32), step=8)
         assert other.lookup([1]).step.tolist() == [9]
+
+    def test_closing_the_bank_ends_its_leases(self, bank: Bank) -> None:
+        with bank if bank.url == "memory://" else carls.connect(bank.url) as closing:
+            table = closing.embeddings("t", dim=1)
+            lease = closing.lease("work", shares=4, lease_s=3600.0)
+            lease.cover(table)
+            table.assign_async([1], np.ones((1, 1), np.float32), step=3)
+        assert lease.held == {}
+        assert not lease._keeper.is_alive()
+        if closing is not bank:
+            assert bank.embeddings("t", dim=1).lookup([1], create=False).step.tolist() == [3]
+            with bank.lease("work", shares=4) as other:
+                assert len(other.held) == 4
 
     def test_leases_that_cannot_be(self, bank: Bank) -> None:
         wrong: list[dict[str, Any]] = [
