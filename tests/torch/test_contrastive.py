@@ -305,6 +305,31 @@ def test_the_temperature_travels_in_the_state_and_a_deep_copy_shares_the_rows(ta
     assert twin(*outputs, BATCH, step=STEP).item() == module(*outputs, BATCH, step=STEP).item()
 
 
+@pytest.mark.parametrize("in_batch", [0.0, 0.5])
+def test_within_autocast_loss_and_gradients_are_those_in_float32(tables, outputs, in_batch):
+    module = loaded(tables, temperature=0.2, in_batch=in_batch, half_life_steps=20)
+    plain = module(*outputs, BATCH, step=STEP)
+    wanted = torch.autograd.grad(plain, outputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = module(*outputs, BATCH, step=STEP)
+    assert loss.item() == plain.item()
+    for got, right in zip(torch.autograd.grad(loss, outputs), wanted, strict=True):
+        torch.testing.assert_close(got, right)
+
+
+def test_a_learnt_temperature_that_went_too_low_can_rise_again(tables, outputs):
+    module = loaded(tables, temperature=0.01, learn_temperature=True)
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
+    with torch.no_grad():
+        module.log_scale.add_(0.5)
+    loss = module(*outputs, BATCH, step=STEP)
+    assert module.temperature == pytest.approx(0.01)
+    loss.backward()
+    assert module.log_scale.grad.item() > 0  # random outputs: a higher temperature is better
+    optimizer.step()
+    assert module.temperature > 0.01
+
+
 def test_an_empty_batch_can_be_trained_on(tables):
     outputs = [torch.zeros(0, DIM, requires_grad=True) for _ in range(2)]
     loss = loaded(tables)(*outputs, [], step=STEP)

@@ -101,6 +101,17 @@ def test_loss_and_gradients_equal_the_loop(table, outputs, on, form, oldest, row
         assert any(np.abs(gradient.numpy()).max() > 1e-3 for gradient in by_rows.values())
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_within_autocast_the_loss_is_that_in_float32(table, outputs, form):
+    module = GraphRegularizer(table, form=FORMS[form][0], on="logits")
+    plain = module(outputs, NEIGHBOURS, WEIGHTS, step=STEP, keys=OWN)
+    (wanted,) = torch.autograd.grad(plain, outputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = module(outputs, NEIGHBOURS, WEIGHTS, step=STEP, keys=OWN)
+    assert loss.item() == plain.item()
+    torch.testing.assert_close(torch.autograd.grad(loss, outputs)[0], wanted)
+
+
 def test_rows_that_are_left_out_are_not_touched_by_training(table, outputs):
     module = GraphRegularizer(table, rows="trained", on="logits", max_age_steps=10)
     versions = table.lookup([3, 4, 5], create=False).version.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from carls.client import EmbeddingTable, Rows
+from carls.client.process import check_process
 from carls.errors import DeadlineExceededError
 from carls.keys import Keys
 from carls.messages import Bools, Floats
@@ -67,7 +69,7 @@ class LocalCopy:
     A step that compares with thousands of rows cannot fetch them each time. This follows the announcements
     (`table.knowledge`) in a thread of its own, reads all rows once for each, and hands the newest reading
     out without a call. The thread starts with the first `latest` and asks again only while `latest`
-    is called. Deep copies of a model share it, as they share their tables.
+    is called. Deep copies of a model share it, as they share their tables; a pickled one begins anew.
 
     Args:
         tables: their handles.
@@ -80,6 +82,11 @@ class LocalCopy:
         self._copied: Copied | None = None
         self._coming: Future[Copied | None] | None = None
         self._reader: ThreadPoolExecutor | None = None
+        self._process = os.getpid()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Where it is unpickled it reads anew, in a thread of its own.
+        return LocalCopy, (self.tables, self.keys)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LocalCopy:
         del memo
@@ -94,7 +101,9 @@ class LocalCopy:
         Raises:
             CarlsError: what went wrong in the background, once. After BankRestartedError the rows are
                 gone here too.
+            ForkedError: in a process forked from the one that made this, which has no such thread.
         """
+        check_process(self._process, "this local copy of tables")
         if self._coming is not None and self._coming.done():
             coming, self._coming = self._coming, None
             try:

@@ -152,8 +152,10 @@ class GraphRegularizer(nn.Module):
             values.register_hook(  # type: ignore[no-untyped-call]
                 lambda gradient: self._push(distinct, gradient, usable, step)
             )
-        seeds = torch.softmax(outputs.float(), dim=1) if self.on == "probabilities" else outputs.float()
-        total = self.form.total(seeds, Neighbourhood.of(edges, values, usable))
+        # In float32 also within autocast: differences of squares in half precision are noise.
+        with torch.autocast(outputs.device.type, enabled=False):
+            seeds = torch.softmax(outputs.float(), dim=1) if self.on == "probabilities" else outputs.float()
+            total = self.form.total(seeds, Neighbourhood.of(edges, values, usable))
         return total * (self.weight * self._ramp(step) / len(outputs))
 
     def prefetch(self, neighbours: Any, weights: Any = None, *, step: int, keys: Any = None) -> Neighbours:
