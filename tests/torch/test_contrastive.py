@@ -21,6 +21,7 @@ from carls.errors import (
     InvalidKeyError,
     InvalidSpecError,
     InvalidValueError,
+    UnavailableError,
 )
 from carls.service import BankProcess
 from carls.torch import BankContrastiveLoss, Hardest, Sampled, WholeBank
@@ -381,6 +382,48 @@ def test_refresh_waits_for_the_step_asked_for_and_says_what_is_missing(tables):
     module.refresh(step=STEP, at_least=60)
     with pytest.raises(DeadlineExceededError, match=r"'texts', 'images': knowledge of step 61.*step 60 is"):
         module.refresh(step=STEP, at_least=61, timeout_s=0.05)
+
+
+def test_rows_outlive_a_bank_that_did_not_answer(tables, outputs, monkeypatch, eventually):
+    module = loaded(tables)
+    expected = module(*outputs, BATCH, step=STEP).item()
+    away = UnavailableError("away")
+    told = []
+
+    def knowledge(*_):
+        raise away
+
+    def step():
+        try:
+            assert module(*outputs, BATCH, step=STEP).item() == expected
+        except UnavailableError as error:
+            told.append(error)
+        return told
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tables[0], "knowledge", knowledge)
+        eventually(step)
+    assert told == [away]
+    eventually(lambda: module(*outputs, BATCH, step=STEP).item() == expected, timeout_s=1)
+    module.close()
+
+
+def test_refresh_tells_what_went_wrong_in_the_background(tables, outputs, monkeypatch, eventually):
+    module = loaded(tables)
+    restarted = BankRestartedError("replaced")
+
+    def knowledge(*_):
+        raise restarted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tables[0], "knowledge", knowledge)
+        module(*outputs, BATCH, step=STEP)
+        eventually(lambda: module._copy._coming.done())
+    with pytest.raises(BankRestartedError):
+        module.refresh(step=STEP)
+    module.refresh(step=STEP)
+    assert module(*outputs, BATCH, step=STEP).item() != pytest.approx(within_batch(outputs))
+    module.close()
 
 
 def test_a_replaced_bank_is_told_once_and_then_the_batch_is_compared_with_itself(outputs, eventually):
