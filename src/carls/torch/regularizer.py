@@ -191,10 +191,9 @@ class GraphRegularizer(nn.Module):
 
     def _usable(self, rows: Rows) -> Bools:
         """(rows,) bool: somebody wrote it, or it is there to be trained; and within the age bounds."""
-        usable: Bools = (
-            rows.fresh | rows.created if self.rows == "trained" else rows.fresh & (rows.version > 0)
-        )
-        return usable
+        written: Bools = rows.version > 0
+        # A row that nobody has pushed to yet has no age; left out for that it would never get any.
+        return rows.fresh | (rows.found & ~written) if self.rows == "trained" else rows.fresh & written
 
     def _tell(self, edges: Neighbours, rows: Rows, usable: Bools, step: int) -> None:
         used = usable[edges.place]
