@@ -234,6 +234,20 @@ def test_the_learned_graph_is_read_while_it_changes(way):
         assert bank.tables() == []
 
 
+def test_who_refreshes_at_every_step_compares_with_rows_of_that_step():
+    read = []
+    recipe = replace(CHOSEN["digits"].every_step, steps=6)
+    with carls.connect() as bank, closing(GraphKnowledge(Way.INSIDE, bank, "t", digits(0), recipe)) as known:
+        told = known.regularizer.register_forward_hook(lambda *_: read.append(known.regularizer.last_read))
+        Digits(50).train(digits(0), recipe, 0, known, lambda: None)
+        told.remove()
+    assert len(read) == recipe.steps
+    for one in read:
+        assert one.masked == 0
+        assert len(one.staleness) > 0
+        assert not one.staleness.any()
+
+
 def test_the_shown_program_works_as_pasted(tmp_path):
     pasted = tmp_path / "pasted.py"
     pasted.write_text(PROGRAM.read_text())

@@ -125,6 +125,7 @@ def test_school_is_what_the_page_says(data_folder):
     [
         {"x": np.ones((3, 2)), "y": np.ones(2), "task": np.zeros(3, int)},
         {"x": np.full((3, 2), np.nan), "y": np.ones(3), "task": np.zeros(3, int)},
+        {"x": np.ones((3, 2)), "y": np.full(3, np.inf), "task": np.zeros(3, int)},
         {"x": np.ones((3, 2)), "y": np.ones(3)},
     ],
 )

@@ -66,7 +66,9 @@ def test_lists_go_into_a_feature_table_as_they_are(vertices):
     ("edges", "options", "message"),
     [
         ([], {}, "no edges and no vertices"),
-        ([(1, 2, 3)], {}, "pairs"),
+        ([(1, 2, 3)], {}, r"\(1, 2, 3\): expected a pair"),
+        ([1, 2], {}, "edge 1: expected a pair"),
+        (["ab", "bc"], {}, "edge 'ab': expected a pair"),
         (np.arange(6), {}, r"\(6,\)"),
         ([(1, "a")], {}, "str"),
         ([(1, 2)], {"vertices": [1, 3]}, "edge of 2"),
@@ -78,14 +80,15 @@ def test_edges_that_cannot_be_are_refused(edges, options, message):
         Graph.undirected(edges, **options)
 
 
-@pytest.mark.parametrize("weights", [[0.0], [-1.0], [float("inf")], [1.0, 2.0]])
+@pytest.mark.parametrize("weights", [[0.0], [-1.0], [float("inf")], [1.0, 2.0], ["x"]])
 def test_weights_that_cannot_be_are_refused(weights):
     with pytest.raises(InvalidValueError, match="above 0"):
         Graph.undirected([(1, 2)], weights)
 
 
 def test_other_arguments_that_cannot_be_are_refused():
-    with pytest.raises(InvalidRequestError, match="k=0"):
-        Graph.undirected([(1, 2)]).links(k=0)
+    for k in (0, 1.5, "x", float("inf")):
+        with pytest.raises(InvalidRequestError, match=f"k={k!r}"):
+            Graph.undirected([(1, 2)]).links(k=k)
     with pytest.raises(InvalidRequestError, match="bytes"):
         neighbour_columns("bytes")

@@ -135,6 +135,7 @@ def test_a_vertex_with_only_given_neighbours_gets_those(local):
     ("options", "message"),
     [
         ({"k": 0}, "k=0"),
+        ({"k": "x"}, "k='x'"),
         ({"metric": "manhattan"}, "manhattan"),
         ({"temperature": 0.0}, "temperature=0.0"),
         ({"learned_share": 1.5}, "learned_share=1.5"),

@@ -21,6 +21,7 @@ from carls.errors import (
     InvalidKeyError,
     InvalidSpecError,
     InvalidValueError,
+    UnavailableError,
 )
 from carls.service import BankProcess
 from carls.torch import BankContrastiveLoss, Hardest, Sampled, WholeBank
@@ -305,6 +306,31 @@ def test_the_temperature_travels_in_the_state_and_a_deep_copy_shares_the_rows(ta
     assert twin(*outputs, BATCH, step=STEP).item() == module(*outputs, BATCH, step=STEP).item()
 
 
+@pytest.mark.parametrize("in_batch", [0.0, 0.5])
+def test_within_autocast_loss_and_gradients_are_those_in_float32(tables, outputs, in_batch):
+    module = loaded(tables, temperature=0.2, in_batch=in_batch, half_life_steps=20)
+    plain = module(*outputs, BATCH, step=STEP)
+    wanted = torch.autograd.grad(plain, outputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = module(*outputs, BATCH, step=STEP)
+    assert loss.item() == plain.item()
+    for got, right in zip(torch.autograd.grad(loss, outputs), wanted, strict=True):
+        torch.testing.assert_close(got, right)
+
+
+def test_a_learnt_temperature_that_went_too_low_can_rise_again(tables, outputs):
+    module = loaded(tables, temperature=0.01, learn_temperature=True)
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
+    with torch.no_grad():
+        module.log_scale.add_(0.5)
+    loss = module(*outputs, BATCH, step=STEP)
+    assert module.temperature == pytest.approx(0.01)
+    loss.backward()
+    assert module.log_scale.grad.item() > 0  # random outputs: a higher temperature is better
+    optimizer.step()
+    assert module.temperature > 0.01
+
+
 def test_an_empty_batch_can_be_trained_on(tables):
     outputs = [torch.zeros(0, DIM, requires_grad=True) for _ in range(2)]
     loss = loaded(tables)(*outputs, [], step=STEP)
@@ -356,6 +382,48 @@ def test_refresh_waits_for_the_step_asked_for_and_says_what_is_missing(tables):
     module.refresh(step=STEP, at_least=60)
     with pytest.raises(DeadlineExceededError, match=r"'texts', 'images': knowledge of step 61.*step 60 is"):
         module.refresh(step=STEP, at_least=61, timeout_s=0.05)
+
+
+def test_rows_outlive_a_bank_that_did_not_answer(tables, outputs, monkeypatch, eventually):
+    module = loaded(tables)
+    expected = module(*outputs, BATCH, step=STEP).item()
+    away = UnavailableError("away")
+    told = []
+
+    def knowledge(*_):
+        raise away
+
+    def step():
+        try:
+            assert module(*outputs, BATCH, step=STEP).item() == expected
+        except UnavailableError as error:
+            told.append(error)
+        return told
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tables[0], "knowledge", knowledge)
+        eventually(step)
+    assert told == [away]
+    eventually(lambda: module(*outputs, BATCH, step=STEP).item() == expected, timeout_s=1)
+    module.close()
+
+
+def test_refresh_tells_what_went_wrong_in_the_background(tables, outputs, monkeypatch, eventually):
+    module = loaded(tables)
+    restarted = BankRestartedError("replaced")
+
+    def knowledge(*_):
+        raise restarted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tables[0], "knowledge", knowledge)
+        module(*outputs, BATCH, step=STEP)
+        eventually(lambda: module._copy._coming.done())
+    with pytest.raises(BankRestartedError):
+        module.refresh(step=STEP)
+    module.refresh(step=STEP)
+    assert module(*outputs, BATCH, step=STEP).item() != pytest.approx(within_batch(outputs))
+    module.close()
 
 
 def test_a_replaced_bank_is_told_once_and_then_the_batch_is_compared_with_itself(outputs, eventually):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +84,7 @@ class Graph:
 
 def require_count(k: int | None) -> None:
     """Raise `InvalidRequestError` unless k is a number of neighbours, or None."""
-    if k is not None and (isinstance(k, bool) or k != int(k) or k < 1):
+    if k is not None and (isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1):
         raise InvalidRequestError(f"k={k!r}: expected an integer >= 1")
 
 
@@ -91,7 +92,10 @@ def _edges(edges: Any, weights: Any, vertices: Any) -> tuple[Keys, Int64s, Int64
     """The vertices' keys, and of each edge the two places among them and the weight."""
     ends = _ends(edges)
     m = 0 if ends is None else len(ends) // 2
-    weight = np.ones(m) if weights is None else np.asarray(weights, np.float64)
+    try:
+        weight = np.ones(m) if weights is None else np.asarray(weights, np.float64)
+    except (TypeError, ValueError):
+        raise InvalidValueError(f"weights={weights!r:.80}: expected ({m},) numbers above 0") from None
     if weight.shape != (m,) or not (np.isfinite(weight).all() and (weight > 0).all()):
         raise InvalidValueError(
             f"weights of shape {weight.shape} for {m} edges: expected ({m},) finite numbers above 0"
@@ -119,9 +123,11 @@ def _edges(edges: Any, weights: Any, vertices: Any) -> tuple[Keys, Int64s, Int64
 def _ends(edges: Any) -> Keys | None:
     """The keys of all edges' ends, two for each edge; None: no edges."""
     if not isinstance(edges, np.ndarray):
-        edges = [tuple(edge) for edge in edges]
-        if any(len(edge) != 2 for edge in edges):
-            raise InvalidKeyError("edges: expected pairs of keys")
+        edges = list(edges)
+        for edge in edges:
+            # A text of two letters is no pair of them.
+            if isinstance(edge, str | bytes) or not (isinstance(edge, Sized) and len(edge) == 2):
+                raise InvalidKeyError(f"edge {edge!r:.80}: expected a pair of keys")
         flat: Any = [key for edge in edges for key in edge]
     else:
         if edges.ndim != 2 or edges.shape[1] != 2:

@@ -64,7 +64,7 @@ class GraphMaker(KnowledgeMaker):
         require_embeddings("GraphMaker", vertices)
         for table in (graph,) if given is None else (graph, given):
             _require_neighbours(table)
-        if isinstance(k, bool) or k != int(k) or k < 1:
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise InvalidRequestError(f"GraphMaker(k={k!r}): expected an integer >= 1")
         if not (np.isfinite(temperature) and temperature > 0):
             raise InvalidRequestError(f"GraphMaker(temperature={temperature!r}): expected a number above 0")

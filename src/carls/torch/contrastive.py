@@ -15,11 +15,11 @@ from carls.client import EmbeddingTable
 from carls.errors import InvalidValueError
 from carls.keys import Int64s, Keys
 from carls.messages import Floats
+from carls.torch.compared import Compared
 from carls.torch.items import Items
 from carls.torch.local_copy import LocalCopy
 from carls.torch.negatives import Negatives
-from carls.torch.stored_scores import stored_logsumexp
-from carls.torch.stored_sides import OUT, Ages, StoredSide, StoredSides
+from carls.torch.stored_sides import OUT, Ages, StoredSides
 from carls.torch.transfer import to_device
 
 _POSITIVES = ("bank", "fresh")
@@ -98,7 +98,7 @@ class BankContrastiveLoss(nn.Module):
         negatives: `WholeBank()`, `Hardest(k)`, `Sampled(n, seed)`, or the name of one: "whole_bank", ...
         in_batch: share of the loss within the batch, 0 to 1, beside an open gate.
         temperature: T, 1e-6 to 1e6, at least 0.01 where it is learnt; then it is where it starts from.
-        learn_temperature: T = exp(-`log_scale`), a parameter of this module, never below 0.01.
+        learn_temperature: T = exp(-`log_scale`), a parameter of this module, kept from falling below 0.01.
         half_life_steps: above 0; None: rows count the same at any age.
         least_known: share of rows, 0 to 1, as above.
         ramp_steps: the comparison with the bank sets in over so many steps, >= 0; 0: at once.
@@ -154,6 +154,7 @@ class BankContrastiveLoss(nn.Module):
         self.ramp_steps = ramp_steps
         self.positives = positives
         self.last_read: ContrastiveRead | None = None
+        self._learns = learn_temperature
         self.log_scale: torch.Tensor
         log_scale = torch.tensor(-math.log(temperature))
         if learn_temperature:
@@ -167,7 +168,8 @@ class BankContrastiveLoss(nn.Module):
     @property
     def temperature(self) -> float:
         """T as it is now."""
-        return 1.0 / float(self._scale().detach())
+        temperature = math.exp(-float(self.log_scale.detach()))
+        return max(temperature, 1 / _LARGEST_SCALE) if self._learns else temperature
 
     def forward(self, first: torch.Tensor, second: torch.Tensor, keys: Any, *, step: int) -> torch.Tensor:
         """The loss, a float32 scalar on the outputs' device.
@@ -187,25 +189,8 @@ class BankContrastiveLoss(nn.Module):
         if len(first) == 0:
             return (first.sum() + second.sum()).float()  # 0 that can be trained on
         places, groups = self.items.find(_keys(keys), len(first))
-        scale = self._scale()
-        a, b = functional.normalize(first.float()), functional.normalize(second.float())
-        sides = self._bank_sides(step, a.device)
-        weights = self._weights(sides, places, step)
-        self.last_read = _read(sides, weights, step)
-        total = a.new_zeros(())
-        if (weights < 1).any():
-            rest = to_device(1 - weights, a.device)
-            total = total + (rest * _within_batch(a, b, scale, groups)).sum()
-        if sides is not None and weights.any():
-            compared = _Compared.of(places, self.items, self.negatives, step, a.device)
-            losses = torch.stack(
-                [
-                    self._against_bank(query * scale, side, fresh, compared)
-                    for query, side, fresh in ((a, sides.second, b), (b, sides.first, a))
-                ]
-            )
-            total = total + (to_device(weights, a.device) * losses).sum()
-        return total / (2 * len(first))
+        with torch.autocast(first.device.type, enabled=False):
+            return self._loss(first, second, places, groups, step)
 
     def refresh(self, *, step: int, at_least: int = -1, timeout_s: float | None = None) -> None:
         """Read the rows now, in this thread, so that the next `forward` compares with them.
@@ -233,9 +218,41 @@ class BankContrastiveLoss(nn.Module):
             f"negatives={self.negatives!r}, in_batch={self.in_batch}, temperature={self.temperature:.4g}"
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The rows on the device are made again from the local copy, here or in another process.
+        return {**self.__dict__, "_sides": None}
+
+    def _loss(
+        self, first: torch.Tensor, second: torch.Tensor, places: Int64s, groups: Int64s, step: int
+    ) -> torch.Tensor:
+        """The loss, in float32 also within autocast: exponentials over T in half precision are noise."""
+        scale = self._scale()
+        a, b = functional.normalize(first.float()), functional.normalize(second.float())
+        sides = self._bank_sides(step, a.device)
+        weights = self._weights(sides, places, step)
+        self.last_read = _read(sides, weights, step)
+        total = a.new_zeros(())
+        if (weights < 1).any():
+            rest = to_device(1 - weights, a.device)
+            total = total + (rest * _within_batch(a, b, scale, groups)).sum()
+        if sides is not None and weights.any():
+            compared = Compared.of(places, self.items, self.negatives, step, a.device)
+            fresh = (b, a) if self.positives == "fresh" else (None, None)
+            losses = torch.stack(
+                [
+                    compared.losses(query * scale, side, positives)
+                    for query, side, positives in zip((a, b), (sides.second, sides.first), fresh, strict=True)
+                ]
+            )
+            total = total + (to_device(weights, a.device) * losses).sum()
+        return total / (2 * len(first))
+
     def _scale(self) -> torch.Tensor:
-        scale = self.log_scale.exp()
-        return scale.clamp(max=_LARGEST_SCALE) if isinstance(self.log_scale, nn.Parameter) else scale
+        if self._learns:
+            # What an optimizer took too far is brought back: a bound on the scale alone has no gradient.
+            with torch.no_grad():
+                self.log_scale.clamp_(max=math.log(_LARGEST_SCALE))
+        return self.log_scale.exp()
 
     def _bank_sides(self, step: int, device: torch.device) -> StoredSides | None:
         """Both tables' rows with what may be used of them at `step`; None before there are any."""
@@ -260,18 +277,6 @@ class BankContrastiveLoss(nn.Module):
             row[here] = (1 - self.in_batch) * ramp * side.weight[places[here]]
         return weights
 
-    def _against_bank(
-        self, query: torch.Tensor, side: StoredSide, fresh: torch.Tensor, compared: _Compared
-    ) -> torch.Tensor:
-        """(n,) bank losses of the queries, over T; of those without a row of their own it is not used."""
-        own = fresh if self.positives == "fresh" else side.rows[compared.own]
-        positive = (query * own).sum(dim=1)
-        rows, offsets = side.rows, side.offsets
-        if compared.columns is not None:
-            rows, offsets = rows[compared.columns], None if offsets is None else offsets[compared.columns]
-        others = stored_logsumexp(query, rows, offsets, compared.left_out, OUT, self.negatives)
-        return functional.softplus(others - positive)
-
     def _check(self, first: torch.Tensor, second: torch.Tensor) -> None:
         for name, outputs, table in (("first", first, self.first), ("second", second, self.second)):
             if outputs.ndim != 2 or outputs.shape[1] != table.dim:
@@ -284,31 +289,6 @@ class BankContrastiveLoss(nn.Module):
                 f"first has {len(first)} rows on {first.device} and second {len(second)} on {second.device}: "
                 "expected both towers' outputs for the same items, on one device"
             )
-
-
-@dataclass(frozen=True, eq=False)
-class _Compared:
-    """What the examples of a batch are compared with, in both directions, on the device.
-
-    Attributes:
-        own: (n,) int64 places of the examples' rows; 0 for those that are no items.
-        columns: (c,) int64 places of the rows to compare with; None: all.
-        left_out: (m,) int64 examples and (m,) int64 columns of the pairs that are the same thing.
-    """
-
-    own: torch.Tensor
-    columns: torch.Tensor | None
-    left_out: tuple[torch.Tensor, torch.Tensor]
-
-    @staticmethod
-    def of(places: Int64s, items: Items, negatives: Negatives, step: int, device: torch.device) -> _Compared:
-        chosen = negatives.rows(len(items.keys), step)
-        example, column = items.same(places, chosen)
-        return _Compared(
-            own=to_device(np.maximum(places, 0), device),
-            columns=None if chosen is None else to_device(chosen, device),
-            left_out=(to_device(example, device), to_device(column, device)),
-        )
 
 
 def _within_batch(a: torch.Tensor, b: torch.Tensor, scale: torch.Tensor, groups: Int64s) -> torch.Tensor:

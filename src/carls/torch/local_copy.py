@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from carls.client import EmbeddingTable, Rows
-from carls.errors import DeadlineExceededError
+from carls.client.process import check_process
+from carls.errors import BankRestartedError, DeadlineExceededError, UnknownTableError
 from carls.keys import Keys
 from carls.messages import Bools, Floats
 
@@ -67,7 +69,7 @@ class LocalCopy:
     A step that compares with thousands of rows cannot fetch them each time. This follows the announcements
     (`table.knowledge`) in a thread of its own, reads all rows once for each, and hands the newest reading
     out without a call. The thread starts with the first `latest` and asks again only while `latest`
-    is called. Deep copies of a model share it, as they share their tables.
+    is called. Deep copies of a model share it, as they share their tables; a pickled one begins anew.
 
     Args:
         tables: their handles.
@@ -80,6 +82,11 @@ class LocalCopy:
         self._copied: Copied | None = None
         self._coming: Future[Copied | None] | None = None
         self._reader: ThreadPoolExecutor | None = None
+        self._process = os.getpid()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Where it is unpickled it reads anew, in a thread of its own.
+        return LocalCopy, (self.tables, self.keys)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LocalCopy:
         del memo
@@ -92,16 +99,12 @@ class LocalCopy:
             step: the trainer's, which the bank notes with the reading.
 
         Raises:
-            CarlsError: what went wrong in the background, once. After BankRestartedError the rows are
-                gone here too.
+            CarlsError: what went wrong in the background, once. The rows stay, but after BankRestartedError
+                and UnknownTableError they are gone here too.
+            ForkedError: in a process forked from the one that made this, which has no such thread.
         """
-        if self._coming is not None and self._coming.done():
-            coming, self._coming = self._coming, None
-            try:
-                self._copied = coming.result()
-            except Exception:
-                self._copied = None
-                raise
+        check_process(self._process, "this local copy of tables")
+        self._collect()
         if self._coming is None:
             if self._reader is None:
                 self._reader = ThreadPoolExecutor(1, thread_name_prefix="carls local copy")
@@ -118,7 +121,9 @@ class LocalCopy:
 
         Raises:
             DeadlineExceededError: no such announcement in time.
+            CarlsError: what went wrong in the background, once, as for `latest`.
         """
+        self._collect()
         if self._copied is not None and 0 <= at_least <= self._copied.step:
             return self._copied
         wait_s = self.tables[0].bank.timeout_s if timeout_s is None else timeout_s
@@ -140,6 +145,17 @@ class LocalCopy:
         if self._reader is not None:
             self._reader.shutdown(wait=False, cancel_futures=True)
             self._reader = None
+
+    def _collect(self) -> None:
+        """Take over what the background has read, or raise what went wrong there."""
+        if self._coming is None or not self._coming.done():
+            return
+        coming, self._coming = self._coming, None
+        try:
+            self._copied = coming.result()
+        except (BankRestartedError, UnknownTableError):
+            self._copied = None
+            raise
 
     def _drop(self) -> None:
         """Forget a reading under way, which began before what is read now."""

@@ -152,8 +152,10 @@ class GraphRegularizer(nn.Module):
             values.register_hook(  # type: ignore[no-untyped-call]
                 lambda gradient: self._push(distinct, gradient, usable, step)
             )
-        seeds = torch.softmax(outputs.float(), dim=1) if self.on == "probabilities" else outputs.float()
-        total = self.form.total(seeds, Neighbourhood.of(edges, values, usable))
+        # In float32 also within autocast: differences of squares in half precision are noise.
+        with torch.autocast(outputs.device.type, enabled=False):
+            seeds = torch.softmax(outputs.float(), dim=1) if self.on == "probabilities" else outputs.float()
+            total = self.form.total(seeds, Neighbourhood.of(edges, values, usable))
         return total * (self.weight * self._ramp(step) / len(outputs))
 
     def prefetch(self, neighbours: Any, weights: Any = None, *, step: int, keys: Any = None) -> Neighbours:
@@ -189,10 +191,9 @@ class GraphRegularizer(nn.Module):
 
     def _usable(self, rows: Rows) -> Bools:
         """(rows,) bool: somebody wrote it, or it is there to be trained; and within the age bounds."""
-        usable: Bools = (
-            rows.fresh | rows.created if self.rows == "trained" else rows.fresh & (rows.version > 0)
-        )
-        return usable
+        written: Bools = rows.version > 0
+        # A row that nobody has pushed to yet has no age; left out for that it would never get any.
+        return rows.fresh | (rows.found & ~written) if self.rows == "trained" else rows.fresh & written
 
     def _tell(self, edges: Neighbours, rows: Rows, usable: Bools, step: int) -> None:
         used = usable[edges.place]

@@ -109,9 +109,6 @@ def _parse_lines(content: list[list[str]], cites: list[list[str]]) -> CoraArrays
     if unknown:
         raise ValueError(f"classes {sorted(unknown)} of papers: expected some of {_CLASSES}")
     links = np.array([sorted((place[cited], place[citing])) for cited, citing in cites], np.int64)
-    unknown = {line[-1] for line in content} - set(_CLASSES)
-    if unknown:
-        raise ValueError(f"classes {sorted(unknown)} of papers: expected some of {_CLASSES}")
     links = np.unique(links[links[:, 0] != links[:, 1]], axis=0)
     return CoraArrays(
         words=np.array([line[1:-1] for line in content]).astype(np.uint8),

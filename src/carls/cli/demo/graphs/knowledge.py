@@ -12,7 +12,7 @@ from carls.cli.demo.comparison.refreshers import Making
 from carls.cli.demo.graphs.maker import Together, Vertices
 from carls.cli.demo.graphs.problem import Problem
 from carls.cli.demo.graphs.recipe import GraphRecipe
-from carls.client import Bank, EmbeddingTable, FeatureTable, Model
+from carls.client import Bank, EmbeddingTable, FeatureTable, Model, Ragged
 from carls.graphs import neighbour_columns
 from carls.keys import Keys
 from carls.makers import GraphMaker, KnowledgeMaker, VertexEmbeddingMaker
@@ -66,11 +66,14 @@ class GraphKnowledge(Knowledge):
 
     def before_step(self, model: torch.nn.Module, step: int, now: Batch, following: Batch) -> None:
         """Prepare a step on the vertices `now`; those of the next step are `following`."""
-        if self._of_batch is None:
-            self.refresh(model, step)
+        if self._of_batch is not None:
+            # Nothing is fetched ahead: the rows are those that are computed now.
+            self._now = Neighbours.of(*self._lists(now), len(now), None)
+            if self._now.distinct is not None:
+                self._compute(self._of_batch, model, self._now.distinct, step)
+            return
+        self.refresh(model, step)
         self._now = self._prefetch(now, step) if self._following is None else self._following
-        if self._of_batch is not None and self._now.distinct is not None:
-            self._compute(self._of_batch, model, self._now.distinct, step)
         self._following = self._prefetch(following, step + 1)
 
     def penalty(self, outputs: torch.Tensor, step: int) -> torch.Tensor:
@@ -79,11 +82,14 @@ class GraphKnowledge(Knowledge):
         return loss
 
     def _prefetch(self, vertices: Batch, step: int) -> Neighbours:
+        return self.regularizer.prefetch(*self._lists(vertices), step=step)
+
+    def _lists(self, vertices: Batch) -> tuple[Ragged, Ragged]:
+        """The vertices' neighbours and the weights of the edges to them."""
         if self._read is None:
             rows = self._graph.lookup(vertices)
-            return self.regularizer.prefetch(rows["neighbours"], rows["weights"], step=step)
-        neighbours, weights = (self._read[name].take(vertices) for name in ("neighbours", "weights"))
-        return self.regularizer.prefetch(neighbours, weights, step=step)
+            return rows["neighbours"], rows["weights"]
+        return self._read["neighbours"].take(vertices), self._read["weights"].take(vertices)
 
     def _compute(self, maker: KnowledgeMaker, model: torch.nn.Module, keys: Keys, step: int) -> None:
         tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}

@@ -85,7 +85,8 @@ def load() -> Pupils:
     """
     arrays = FILE.read(("x", "y", "task"), _ORIGIN)
     x, y, task = arrays["x"].astype(np.float64), arrays["y"].astype(np.float64), arrays["task"]
-    if x.ndim != 2 or y.shape != (len(x),) or task.shape != y.shape or not np.isfinite(x).all():
+    finite = np.isfinite(x).all() and np.isfinite(y).all()
+    if x.ndim != 2 or y.shape != (len(x),) or task.shape != y.shape or not finite:
         raise CarlsError(
             f"{FILE.find()}: x {x.shape}, y {y.shape}, task {task.shape}: expected (n, features), (n,) and "
             "(n,), all finite; remove it or replace it"
