@@ -71,7 +71,7 @@ def _draw_seconds(axis: Any, outcome: Outcome[R], score: str) -> None:
         goal = outcome.plan.goal
         axis.axhline(goal, color="black", linewidth=0.8, label=f"{goal} %")
         axis.set_xscale("log")
-        axis.set_xlim(left=axis.get_xlim()[0] / 20)  # room for the legend
+        axis.set_xlim(left=axis.get_xlim()[0] / 6)  # room for the legend
         axis.set_ylim(bottom=lowest - 5)
     axis.set(xlabel="seconds of training", ylabel=f"test {score}, %")
     axis.grid(alpha=0.3)
