@@ -209,11 +209,16 @@ def test_the_maker_writes_what_the_network_says_sharpened_and_anchored():
 
 
 def test_the_full_plan_has_the_race_and_the_sweep_and_a_short_one_has_not():
-    full = plan_of(CHOSEN["digits"], 2, None, quick=False)
+    full = plan_of(CHOSEN["cora, nsl"], 2, None, quick=False)
     cases = [job.case for job in full.jobs]
     assert {cases.count(case) for case in (*CASES, EVERY_STEP, *map(drift_case, DRIFTS))} == {2}
     assert full.every_step.refresh_steps == 1
-    for short in (plan_of(CHOSEN["digits"], 2, 5, False), plan_of(CHOSEN["digits"], 2, None, True)):
+    cora = CHOSEN["cora, nsl"]
+    for short in (
+        plan_of(cora, 2, 5, False),
+        plan_of(cora, 2, None, True),
+        plan_of(CHOSEN["digits"], 2, None, False),
+    ):
         assert {job.case for job in short.jobs} == set(CASES)
 
 
