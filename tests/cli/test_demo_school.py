@@ -226,6 +226,7 @@ def test_a_node_that_ends_early_is_told():
             while not table.state().updates and time.monotonic() < deadline:
                 process.check(0.05)
             table.join("0", make_task(x, x[:, 0]).profile())
+            table.pull("0")
             with pytest.raises(CarlsError, match=r"process \d+ with task nodes: .*another"):
                 process.check(60.0)
 
