@@ -175,7 +175,7 @@ def test_makers_of_a_group_have_to_make_the_same_keys(publish, until):
     with carls.connect() as bank:
         table = rows_of(bank)  # without it the first one would be interrupted, and let go of its shares
         publish(bank, 1, factor=1.0)
-        with sharing(bank, runs=MakerRunner, lease_s=10.0) as maker:
+        with sharing(bank, runs=MakerRunner, lease_s=10.0):
             until(lambda: table.knowledge().step == 1)
             for changes in ({"keys": KEYS[:64]}, {"keys": KEYS[::-1]}, {"model": "other"}):
                 with pytest.raises(carls.InvalidRequestError, match="the same model, keys and shares"):
