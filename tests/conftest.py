@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,3 +63,17 @@ def hosted(bank_host: BankHost) -> Iterator[HostedBank]:
     """A new bank in another process, to which nothing is done but by its clients."""
     with bank_host.bank() as bank:
         yield bank
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """Wait for a condition, with a deadline; gives what it gave."""
+
+    def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+        deadline = time.monotonic() + timeout_s
+        while not (result := condition()):
+            assert time.monotonic() < deadline, "it did not come true in time"
+            time.sleep(0.01)
+        return result
+
+    return until

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -29,17 +28,3 @@ def publish():
         bank.models.publish("model", {"factor": np.array([factor], np.float32)}, step=step)
 
     return publish
-
-
-@pytest.fixture
-def until():
-    """Wait for a condition, with a deadline."""
-
-    def until(condition, timeout_s=30.0):
-        deadline = time.monotonic() + timeout_s
-        while not (result := condition()):
-            assert time.monotonic() < deadline, "it did not come true in time"
-            time.sleep(0.01)
-        return result
-
-    return until

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +39,3 @@ def bank(request: pytest.FixtureRequest) -> Iterator[carls.Bank]:
         yield bank
         for table in bank.tables():
             bank.drop(table.name)
-
-
-@pytest.fixture
-def until() -> Callable[..., Any]:
-    """Wait for a condition, with a deadline."""
-
-    def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
-        deadline = time.monotonic() + timeout_s
-        while not (result := condition()):
-            assert time.monotonic() < deadline, "it did not come true in time"
-            time.sleep(0.01)
-        return result
-
-    return until

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import socket
-import time
 
 import numpy as np
 import pytest
@@ -68,19 +67,6 @@ def tables(bank):
 def outputs():
     draw = torch.Generator().manual_seed(5)
     return [torch.randn(len(BATCH), DIM, generator=draw, requires_grad=True) for _ in range(2)]
-
-
-@pytest.fixture
-def eventually():
-    """Wait for a condition, with a deadline."""
-
-    def eventually(condition, timeout_s=30.0):
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, "it did not come true in time"
-            time.sleep(0.01)
-
-    return eventually
 
 
 def loaded(tables, step=STEP, keys=None, **settings):
@@ -349,21 +335,21 @@ def test_extreme_temperatures_stay_finite(tables):
 # --- the local copy ---
 
 
-def test_new_rows_come_in_when_both_tables_announce_them(tables, outputs, eventually):
+def test_new_rows_come_in_when_both_tables_announce_them(tables, outputs, until):
     module = BankContrastiveLoss(*tables, np.arange(ITEMS))
 
     def latest():
         module(*outputs, BATCH, step=STEP)
         return module.last_read.staleness.min(initial=1000)
 
-    eventually(lambda: latest() == 0)
+    until(lambda: latest() == 0)
     for table in tables:
         table.assign(np.arange(ITEMS), vectors(9), step=90)
     tables[0].announce(90)
     for _ in range(3):
         assert latest() == 0  # the second table's maker has not finished
     tables[1].announce(90)
-    eventually(lambda: latest() == 10)
+    until(lambda: latest() == 10)
     module.close()
 
 
@@ -384,7 +370,7 @@ def test_refresh_waits_for_the_step_asked_for_and_says_what_is_missing(tables):
         module.refresh(step=STEP, at_least=61, timeout_s=0.05)
 
 
-def test_rows_outlive_a_bank_that_did_not_answer(tables, outputs, monkeypatch, eventually):
+def test_rows_outlive_a_bank_that_did_not_answer(tables, outputs, monkeypatch, until):
     module = loaded(tables)
     expected = module(*outputs, BATCH, step=STEP).item()
     away = UnavailableError("away")
@@ -402,13 +388,13 @@ def test_rows_outlive_a_bank_that_did_not_answer(tables, outputs, monkeypatch, e
 
     with monkeypatch.context() as patched:
         patched.setattr(tables[0], "knowledge", knowledge)
-        eventually(step)
+        until(step)
     assert told == [away]
-    eventually(lambda: module(*outputs, BATCH, step=STEP).item() == expected, timeout_s=1)
+    until(lambda: module(*outputs, BATCH, step=STEP).item() == expected, timeout_s=1)
     module.close()
 
 
-def test_refresh_tells_what_went_wrong_in_the_background(tables, outputs, monkeypatch, eventually):
+def test_refresh_tells_what_went_wrong_in_the_background(tables, outputs, monkeypatch, until):
     module = loaded(tables)
     restarted = BankRestartedError("replaced")
 
@@ -418,7 +404,7 @@ def test_refresh_tells_what_went_wrong_in_the_background(tables, outputs, monkey
     with monkeypatch.context() as patched:
         patched.setattr(tables[0], "knowledge", knowledge)
         module(*outputs, BATCH, step=STEP)
-        eventually(lambda: module._copy._coming.done())
+        until(lambda: module._copy._coming.done())
     with pytest.raises(BankRestartedError):
         module.refresh(step=STEP)
     module.refresh(step=STEP)
@@ -426,7 +412,7 @@ def test_refresh_tells_what_went_wrong_in_the_background(tables, outputs, monkey
     module.close()
 
 
-def test_a_replaced_bank_is_told_once_and_then_the_batch_is_compared_with_itself(outputs, eventually):
+def test_a_replaced_bank_is_told_once_and_then_the_batch_is_compared_with_itself(outputs, until):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -447,7 +433,7 @@ def test_a_replaced_bank_is_told_once_and_then_the_batch_is_compared_with_itself
                     told.append(error)
                 return told and module.last_read.masked == 1.0
 
-            eventually(step)
+            until(step)
             loss = module(*outputs, BATCH, step=STEP)
             assert loss.item() == pytest.approx(within_batch(outputs), rel=1e-5)
             module.close()

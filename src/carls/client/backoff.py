@@ -5,6 +5,24 @@ from __future__ import annotations
 
 import random
 
+from carls.errors import (
+    BankRestartedError,
+    ClientForgottenError,
+    DeadlineExceededError,
+    UnavailableError,
+    UnknownTableError,
+)
+
+#: What those survive who work for a bank for long: it is away, slow, came back empty, or has no table yet.
+#: They wait a little and start over.
+INTERRUPTIONS = (
+    UnavailableError,
+    BankRestartedError,
+    UnknownTableError,
+    ClientForgottenError,
+    DeadlineExceededError,
+)
+
 _FIRST_S = 0.02
 _CAP_S = 1.0
 

@@ -8,7 +8,6 @@ from carls.client import Bank, EmbeddingTable, FeatureTable
 from carls.errors import InvalidRequestError, SpecMismatchError
 from carls.keys import Keys
 from carls.makers.maker import Write
-from carls.specs import EmbeddingSpec, FeatureSpec, spec_from_json
 
 Table = EmbeddingTable | FeatureTable
 
@@ -33,7 +32,14 @@ class Outputs:
             SpecMismatchError: it is of a kind that makers do not write to.
         """
         if name not in self._tables:
-            self._tables[name] = _open(self._bank, name)
+            table = self._bank.open(name)
+            if not isinstance(table, Table):
+                raise SpecMismatchError(
+                    f"table {name!r} is a table of kind {table.spec.kind!r}: makers write to embedding and "
+                    "feature tables",
+                    table=name,
+                )
+            self._tables[name] = table
         return self._tables[name]
 
     def write(self, write: Write, step: int, before: Callable[[Table], None]) -> int:
@@ -52,23 +58,3 @@ class Outputs:
     def announce(self, name: str, step: int, parts: Sequence[int], of: int) -> None:
         """Say that the rows of some parts of a table are of `step` or later."""
         self._tables[name].announce(step, parts, of)
-
-
-def _open(bank: Bank, name: str) -> Table:
-    spec = spec_from_json(bank.describe(name).spec)
-    if isinstance(spec, EmbeddingSpec):
-        return bank.embeddings(
-            name,
-            dim=spec.dim,
-            dtype=spec.dtype,
-            seed=spec.seed,
-            keys=spec.keys,
-            optimizer=spec.optimizer,
-            initializer=spec.initializer,
-        )
-    if not isinstance(spec, FeatureSpec):
-        raise SpecMismatchError(
-            f"table {name!r} is a table of kind {spec.kind!r}: makers write to embedding and feature tables",
-            table=name,
-        )
-    return bank.features(name, dict(spec.columns), keys=spec.keys)

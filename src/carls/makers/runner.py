@@ -8,15 +8,8 @@ from types import TracebackType
 from typing import Any
 
 from carls.client import Bank, connect
-from carls.client.backoff import Backoff
-from carls.errors import (
-    BankRestartedError,
-    ClientForgottenError,
-    DeadlineExceededError,
-    InvalidRequestError,
-    UnavailableError,
-    UnknownTableError,
-)
+from carls.client.backoff import INTERRUPTIONS, Backoff
+from carls.errors import DeadlineExceededError, InvalidRequestError
 from carls.makers.following import Following, Work
 from carls.makers.intervals import Interval
 from carls.makers.maker import KnowledgeMaker
@@ -24,15 +17,6 @@ from carls.makers.outputs import Outputs
 from carls.makers.progress import Journal, Progress
 from carls.makers.schedules import Schedule
 from carls.makers.stopping import Stopping
-
-#: What the runner survives: it waits a little and starts over from the newest checkpoint.
-INTERRUPTIONS = (
-    UnavailableError,
-    BankRestartedError,
-    UnknownTableError,
-    ClientForgottenError,
-    DeadlineExceededError,
-)
 
 
 class MakerRunner:

@@ -11,15 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from carls.client import TaskTable
-from carls.client.backoff import Backoff
+from carls.client.backoff import INTERRUPTIONS, Backoff
 from carls.errors import (
-    BankRestartedError,
-    ClientForgottenError,
     DeadlineExceededError,
     InvalidRequestError,
     LimitReachedError,
     UnavailableError,
-    UnknownTableError,
     UnknownTaskError,
 )
 from carls.messages import Evidence, Pull, Pushed
@@ -30,13 +27,7 @@ from carls.specs.algorithms import Profile
 #: After these a task node waits a little and tries again,
 _PASSING = (UnavailableError, DeadlineExceededError, LimitReachedError)
 #: and after the others of these it joins again and begins with a pull.
-INTERRUPTIONS = (
-    *_PASSING,
-    BankRestartedError,
-    ClientForgottenError,
-    UnknownTableError,
-    UnknownTaskError,
-)
+TASK_INTERRUPTIONS = (*INTERRUPTIONS, LimitReachedError, UnknownTaskError)
 #: Pause before a participant that must wait for the others asks again, in seconds.
 _ROUND_S = 0.01
 #: A correction of at most this share of the model leaves nothing to do for now.
@@ -151,7 +142,7 @@ class Participant:
                 if self._delay is not None:
                     return self._delay()
             return self._push(table)
-        except INTERRUPTIONS as error:
+        except TASK_INTERRUPTIONS as error:
             return self.interrupted(error)
 
     def interrupted(self, error: Exception) -> float:

@@ -16,7 +16,7 @@ from carls.client.backoff import Backoff
 from carls.errors import DeadlineExceededError, InvalidRequestError, SpecMismatchError
 from carls.messages import Gap
 from carls.mtl.agenda import Agenda
-from carls.mtl.participant import INTERRUPTIONS, Participant
+from carls.mtl.participant import TASK_INTERRUPTIONS, Participant
 from carls.specs import check_name
 
 #: Rounds of all participants between two looks at the gap, which cost the bank about as much as a round.
@@ -193,7 +193,7 @@ class NodeRunner:
             try:
                 with self._opened() as table:
                     self._with_threads(table)
-            except INTERRUPTIONS as error:
+            except TASK_INTERRUPTIONS as error:
                 for one in self._participants:
                     one.interrupted(error)
                 self._agenda.pause(backoff.pause_s())
@@ -217,11 +217,11 @@ class NodeRunner:
             try:
                 yield table
             finally:
-                with contextlib.suppress(*INTERRUPTIONS):
+                with contextlib.suppress(*TASK_INTERRUPTIONS):
                     table.close()
         finally:
             if bank is not self._bank:
-                with contextlib.suppress(*INTERRUPTIONS):
+                with contextlib.suppress(*TASK_INTERRUPTIONS):
                     bank.close()
 
     def _with_threads(self, table: TaskTable) -> None:
@@ -249,7 +249,7 @@ class NodeRunner:
             try:
                 pause_s = one.step(table, self._wait_s)
                 self._look(table)
-            except INTERRUPTIONS as error:
+            except TASK_INTERRUPTIONS as error:
                 pause_s = one.interrupted(error)
             finally:
                 self._agenda.put_back(one, pause_s)

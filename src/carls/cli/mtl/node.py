@@ -19,7 +19,7 @@ from carls.cli.results import check_writable
 from carls.client.arguments import seconds
 from carls.errors import InvalidRequestError, UnknownTableError
 from carls.mtl import TaskNode
-from carls.mtl.participant import INTERRUPTIONS
+from carls.mtl.participant import TASK_INTERRUPTIONS
 
 _SUFFIXES = (".json", ".safetensors")
 #: Between two looks at whether the node was interrupted, in seconds.
@@ -168,7 +168,7 @@ def _tell(worker: TaskNode, table: carls.TaskTable, console: Console) -> None:
 def _gap(table: carls.TaskTable) -> str:
     try:
         state = table.state(_ANSWER_S)
-    except INTERRUPTIONS:
+    except TASK_INTERRUPTIONS:
         return "the bank is away"
     gap = "not known: not every task has pushed" if state.gap is None else f"{state.gap.relative:.1e}"
     return f"{len(state.nodes)} tasks, relative gap {gap}"
